@@ -1,0 +1,62 @@
+"""Fine-tunes BERT-family encoders to recall items, from item text and user histories.
+
+The public names are imported when they are first used: `recall-lightning --help` answers before torch is loaded.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recall_lightning.data.datamodule import RecallDataModule as RecallDataModule
+    from recall_lightning.data.readers.movielens import MovieLens as MovieLens
+    from recall_lightning.data.readers.tabular import Tabular as Tabular
+    from recall_lightning.errors import InputError as InputError
+    from recall_lightning.losses import BinaryRecallLoss as BinaryRecallLoss
+    from recall_lightning.losses import RecallLoss as RecallLoss
+    from recall_lightning.models.item_tower import ItemTower as ItemTower
+    from recall_lightning.models.similarity import Cosine as Cosine
+    from recall_lightning.models.similarity import Dot as Dot
+    from recall_lightning.models.similarity import Euclidean as Euclidean
+    from recall_lightning.models.user_tower import AttentionTower as AttentionTower
+    from recall_lightning.models.user_tower import MeanTower as MeanTower
+    from recall_lightning.models.user_tower import TextTower as TextTower
+    from recall_lightning.models.user_tower import TransformerTower as TransformerTower
+    from recall_lightning.modules.recall import RecallModule as RecallModule
+    from recall_lightning.regularizers import L2 as L2
+    from recall_lightning.regularizers import L2SP as L2SP
+    from recall_lightning.regularizers import Uniformity as Uniformity
+    from recall_lightning.retrieval.recommender import Recommender as Recommender
+
+_HOMES = {
+    "RecallDataModule": "data.datamodule",
+    "MovieLens": "data.readers.movielens",
+    "Tabular": "data.readers.tabular",
+    "InputError": "errors",
+    "BinaryRecallLoss": "losses",
+    "RecallLoss": "losses",
+    "ItemTower": "models.item_tower",
+    "Cosine": "models.similarity",
+    "Dot": "models.similarity",
+    "Euclidean": "models.similarity",
+    "AttentionTower": "models.user_tower",
+    "MeanTower": "models.user_tower",
+    "TextTower": "models.user_tower",
+    "TransformerTower": "models.user_tower",
+    "RecallModule": "modules.recall",
+    "L2": "regularizers",
+    "L2SP": "regularizers",
+    "Uniformity": "regularizers",
+    "Recommender": "retrieval.recommender",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

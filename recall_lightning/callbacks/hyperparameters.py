@@ -1,0 +1,54 @@
+"""FinalMetrics: hyperparameters beside what they led to."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from recall_lightning.modules.recall import RecallModule
+
+
+class FinalMetrics(Callback):
+    """Logs the hyperparameters, and with TensorBoard the best value of each validation metric beside them."""
+
+    def __init__(self) -> None:
+        self.best: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/"):
+                self.best[name] = max(self.best.get(name, 0.0), float(value))
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):  # which wants the metrics with them, in one entry
+                logger.log_hyperparams(settings_of(module))
+
+    def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and self.best:
+                metrics = {f"best/{name}": value for name, value in self.best.items()}
+                logger.log_hyperparams(settings_of(module), metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+
+
+def settings_of(module: L.LightningModule) -> dict[str, Any]:
+    """The settings of a run, by key."""
+    assert isinstance(module, RecallModule)
+    return flat({"model": dict(module.hparams), "data": dict(module.data.hparams)})
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `model.loss.temperature: value`."""
+    if not isinstance(settings, dict):
+        return {prefix: settings if isinstance(settings, (bool, int, float, str)) else str(settings)}
+    parts: dict[str, Any] = {}
+    for name, value in settings.items():
+        parts |= flat(value, prefix if name == "init_args" else f"{prefix}.{name}".lstrip("."))
+    return parts

@@ -1,0 +1,86 @@
+"""`recommend`: top-k items for every user of a file of histories."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from recall_lightning.cli.main import positive
+
+if TYPE_CHECKING:
+    from recall_lightning.retrieval.recommender import PreparedHistories, Recommender
+
+SUMMARY = "the items that each user of a file of histories is most likely to want"
+EXAMPLE = (
+    "recall-lightning recommend --ckpt runs/movielens-100k/version_0/checkpoints/best.ckpt "
+    "--histories histories.csv --out recommendations.csv --k 10 --show 2"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ckpt", required=True, metavar="C.ckpt", help="checkpoint of a trained model")
+    parser.add_argument("--histories", required=True, metavar="H.csv", help="user_id,item_id[,timestamp], known or new")
+    parser.add_argument("--out", required=True, metavar="R.csv", help="user_id,item_id,rank,score; .csv or .parquet")
+    parser.add_argument("--items", metavar="I.csv", help="rank these items, new ones among them, not the training's")
+    parser.add_argument("--candidates", metavar="K.csv", help="a column item_id: rank these items alone")
+    parser.add_argument("--k", type=positive, default=50, help="items a user (default 50)")
+    parser.add_argument("--include-known", action="store_true", help="recommend items of the user's history, too")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
+
+
+def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from recall_lightning.data.readers.tables import column, read_table
+    from recall_lightning.retrieval.recommendations import check_writable, write
+    from recall_lightning.retrieval.recommender import Recommender
+
+    out = Path(args.out)
+    check_writable(out)
+    recommender = Recommender.from_checkpoint(args.ckpt)
+    if args.items:
+        recommender.use_items(args.items)
+    candidates = None
+    if args.candidates:
+        path = Path(args.candidates)
+        candidates = column(read_table(path), "item_id", path).to_pylist()
+    histories = recommender.prepare(args.histories)
+    started, shown = time.perf_counter(), args.show
+
+    def tables() -> Iterator[Any]:
+        nonlocal shown
+        stream = recommender.stream(histories, k=args.k, candidates=candidates, include_known=args.include_known)
+        for table in stream:
+            if shown:
+                shown -= _show(recommender, histories, table, shown)
+            yield table
+
+    write(tables(), out)
+    n_users, seconds = histories.interactions.n_users, time.perf_counter() - started
+    for count, what in [
+        (histories.unknown_items, "interactions skipped: their items are described nowhere (see --items)"),
+        (histories.without_history, "users without a usable history: they got the most popular items"),
+    ]:
+        if count:
+            sys.stderr.write(f"{count} {what}\n")
+    sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
+
+
+def _show(recommender: "Recommender", histories: "PreparedHistories", table: Any, most: int) -> int:
+    """Print what the first users of a table met and get, with titles; how many were printed."""
+    from recall_lightning.cli.tables import print_table
+
+    pool, grouped = recommender.pool, histories.interactions
+    users = list(dict.fromkeys(table["user_id"].to_pylist()))[:most]
+    for user in users:
+        history = grouped.history(grouped.user_ids.index(user))
+        print(f"\nuser {user}: {len(history)} items, the newest first")
+        for row in history[::-1][:8].tolist():
+            print(f"  {pool.titles[row]}")
+        rows = [row for row in table.to_pylist() if row["user_id"] == user][:10]
+        print_table(
+            ["rank", "recommended", "score"],
+            [[str(r["rank"]), pool.texts[pool.row(r["item_id"])], f"{r['score']:.3f}"] for r in rows],
+        )
+    return len(users)

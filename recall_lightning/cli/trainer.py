@@ -1,0 +1,171 @@
+"""`fit`, `validate`, `test` and `predict`: LightningCLI with this product's defaults."""
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+# set before the libraries are loaded: a run's log is for its results
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import yaml
+from jsonargparse import ArgumentError
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from recall_lightning.callbacks import default_callbacks
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.errors import InputError
+from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.recall import RecallModule
+
+
+class RecallCLI(LightningCLI):
+    """LightningCLI with early stopping, a best checkpoint, and TensorBoard pages, all of them configurable."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("model.encoder.path", "data.encoder")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/recall@10",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.enable_version_counter": False,
+                "early_stopping.monitor": "val/recall@10",
+                "early_stopping.mode": "max",
+                "early_stopping.patience": 5,
+                "trainer.gradient_clip_val": 1.0,
+                "trainer.log_every_n_steps": 10,
+                "trainer.num_sanity_val_steps": 0,
+                # the sampler shares users among processes itself, and can be resumed
+                "trainer.use_distributed_sampler": False,
+                "trainer.logger": {
+                    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                    "init_args": {"save_dir": "runs", "name": "recall", "default_hp_metric": False},
+                },
+            }
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the command line alone: Lightning would put the checkpoint's settings in the place of its own."""
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        path = self._get(self.config, "ckpt_path") if self.subcommand else None
+        if path and self.subcommand != "fit":
+            self.model = RecallModule.load_from_checkpoint(path)
+            self.datamodule.tokenizer = self.model.background.tokenizer
+        elif path:
+            read_checkpoint(Path(path))  # a broken one is told before the data is read
+
+    def after_fit(self) -> None:
+        best = self.trainer.checkpoint_callback
+        if isinstance(best, ModelCheckpoint) and best.best_model_path and self.trainer.is_global_zero:
+            path = os.path.relpath(best.best_model_path)
+            print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
+
+    def before_test(self) -> None:
+        self._needs_checkpoint()
+
+    def before_validate(self) -> None:
+        self._needs_checkpoint()
+
+    def before_predict(self) -> None:
+        self._needs_checkpoint()
+
+    def _needs_checkpoint(self) -> None:
+        if not self._get(self.config, "ckpt_path"):
+            raise InputError(
+                f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
+            )
+
+
+def run(given: list[str]) -> None:
+    """Run a command of the Trainer.
+
+    Args:
+        given: the command and its flags.
+
+    Raises:
+        InputError: if a key, a value or a file can't be used.
+    """
+    _quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
+        try:
+            RecallCLI(
+                RecallModule,
+                RecallDataModule,
+                args=_as_args(arguments),
+                seed_everything_default=0,
+                parser_kwargs={"exit_on_error": False},
+                trainer_defaults={"callbacks": default_callbacks()},
+                save_config_kwargs={"overwrite": True},
+                load_from_checkpoint_support=False,
+                auto_configure_optimizers=False,
+            )
+        except ArgumentError as error:
+            raise InputError(_readable(str(error))) from error
+
+
+def data_of(config: str) -> RecallDataModule:
+    """The data module that a config describes.
+
+    Raises:
+        InputError: if the config can't be used.
+    """
+    _quiet()
+    try:
+        cli = RecallCLI(
+            RecallModule, RecallDataModule, args=["--config", config], run=False, seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False}, save_config_callback=None, load_from_checkpoint_support=False,
+            auto_configure_optimizers=False,
+        )  # fmt: skip
+    except ArgumentError as error:
+        raise InputError(_readable(str(error))) from error
+    data: RecallDataModule = cli.datamodule
+    return data
+
+
+def _as_args(arguments: list[str]) -> ArgsType:
+    return arguments
+
+
+def _with_own_config(given: list[str], folder: Path) -> list[str]:
+    """Without `--config`, a checkpoint is evaluated with the settings it was trained with."""
+    flags = {word.split("=")[0]: i for i, word in enumerate(given) if word.startswith("--")}
+    if given[0] == "fit" or "--config" in flags or "--ckpt_path" not in flags:
+        return given
+    at = flags["--ckpt_path"]
+    path = given[at].partition("=")[2] or (given[at + 1] if at + 1 < len(given) else "")
+    checkpoint = read_checkpoint(Path(path))
+    settings = {"model": checkpoint["hyper_parameters"], "data": checkpoint["datamodule_hyper_parameters"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return [given[0], "--config", str(folder / "config.yaml"), *given[1:]]
+
+
+def _readable(message: str) -> str:
+    """jsonargparse's message in one line, its most telling part first."""
+    return " ".join(line.strip(" -") for line in message.splitlines() if line.strip()) + ". See `--print_config`"
+
+
+def _quiet() -> None:
+    """Say what a user can act upon, and no more."""
+    logging.getLogger("recall_lightning").setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("recall_lightning").handlers = [handler]
+    for pattern in [
+        r".*does not have many workers.*",  # batches are made in a few milliseconds
+        r".*args parameter is intended to run from within Python.*",
+        r".*LeafSpec.*",  # Lightning's own use of torch
+        r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
+        r".*is smaller than the logging interval.*",
+        r".*is not supported by the model summary.*",
+    ]:
+        warnings.filterwarnings("ignore", pattern)

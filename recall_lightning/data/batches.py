@@ -1,0 +1,223 @@
+"""Batches: index tensors, and each distinct item's tokens once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recall_lightning.data.interactions import Interactions
+from recall_lightning.data.ragged import Ints, pad, spans
+from recall_lightning.data.splits import Cases
+from recall_lightning.data.tokens import TokenBatch, Tokens
+
+
+@dataclass
+class _Batch:
+    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
+        """Lightning moves a batch by this."""
+        moved = {
+            f.name: value.to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), (Tensor, TokenBatch))
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Self:
+        pinned = {f.name: v.pin_memory() for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **pinned)
+
+
+@dataclass
+class TrainBatch(_Batch):
+    """Users' histories to train on, every position at once.
+
+    Histories stand at the right: the last column is the newest item, and -1 fills up the left.
+
+    Attributes:
+        items: `(distinct,)` int64 catalogue rows of every item in the batch, each once: first those that get gradient,
+            by length of text, then those whose vectors come from the cache; the uniform negatives are among them.
+        tokens: of the first `n_encoded` of `items`.
+        n_encoded: how many of `items` are encoded with gradient.
+        history: `(batch, history)` int64 rows of `items`.
+        targets: `(batch, positions)` int64 rows of `items`: what came next after each position of the history, or one
+            column for what came after the last.
+        known: `(batch, known)` int64 catalogue rows of all that the user met in training: never a negative.
+        log_q: `(distinct,)` float32 log of the chance that the item is in a batch, counted on the training part.
+        history_tokens: the history's texts joined, where the user tower reads those.
+        n_tokens: tokens of the encoded items, without filling.
+    """
+
+    items: Tensor
+    tokens: TokenBatch
+    n_encoded: int
+    history: Tensor
+    targets: Tensor
+    known: Tensor
+    log_q: Tensor
+    history_tokens: TokenBatch | None = None
+    n_tokens: int = 0
+
+
+@dataclass
+class EvalBatch(_Batch):
+    """Cases to rank the catalogue for.
+
+    Attributes:
+        users: `(batch,)` int64 users of the interactions.
+        history: `(batch, history)` int64 catalogue rows, newest in the last column, -1 at the left where there is none.
+        targets: `(batch, relevant)` int64 catalogue rows, -1 at the right.
+        known: `(batch, known)` int64 catalogue rows that are not recommended again, -1 at the right.
+        history_tokens: the history's texts joined, where the user tower reads those.
+    """
+
+    users: Tensor
+    history: Tensor
+    targets: Tensor
+    known: Tensor
+    history_tokens: TokenBatch | None = None
+
+    def part(self, start: int, stop: int) -> "EvalBatch":
+        """The cases from `start` up to `stop`."""
+        if start == 0 and stop >= len(self.users):
+            return self
+        rows = slice(start, stop)
+        text = self.history_tokens
+        few = TokenBatch(text.ids[rows], text.mask[rows], ()) if text is not None else None
+        return EvalBatch(self.users[rows], self.history[rows], self.targets[rows], self.known[rows], few)
+
+
+@dataclass(frozen=True)
+class TrainCollator:
+    """Makes a `TrainBatch` of spans of the training interactions.
+
+    Its draws (negatives, which items get gradient, where a history is cut) follow from the seed, the epoch and the
+    batch's first span, so they are the same whatever the number of workers, and after a resume.
+
+    Args:
+        train: the training part.
+        tokens: of the catalogue's texts.
+        log_q: `(items,)` float32, see `TrainBatch`.
+        spans: `(spans, 2)` int64 rows of `train`: each holds a history and, shifted by one, its targets.
+        n_negatives: items drawn uniformly from the whole catalogue for each batch.
+        max_encoded: most items a batch that get gradient; None for all.
+        history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
+        seed: of the draws.
+    """
+
+    train: Interactions
+    tokens: Tokens
+    log_q: np.ndarray[Any, np.dtype[np.float32]]
+    spans: Ints
+    n_negatives: int
+    max_encoded: int | None
+    history_tokens: int | None
+    seed: int
+
+    def __call__(self, keys: Sequence[tuple[int, int]]) -> TrainBatch:
+        """Args:
+        keys: `(epoch, span)` of each sequence.
+        """
+        epoch, chosen = keys[0][0], np.array([span for _, span in keys], np.int64)
+        rng = np.random.default_rng([self.seed, epoch, int(chosen[0])])
+        starts, stops = self.spans[chosen].T
+        if self.history_tokens is not None:  # the text of a history has one vector: one position a user
+            stops = starts + 1 + rng.integers(1, stops - starts, dtype=np.int64)
+        lengths = stops - starts - 1
+        history = pad(self.train.items[spans(starts, stops - 1)], lengths, fill=-1, left=True)
+        if self.history_tokens is not None:
+            targets = self.train.items[stops - 1][:, None]
+        else:
+            targets = pad(self.train.items[spans(starts + 1, stops)], lengths, fill=-1, left=True)
+
+        n_items = len(self.log_q)
+        negatives = rng.integers(0, n_items, self.n_negatives)
+        met = np.concatenate([history[history >= 0], targets[targets >= 0], negatives])
+        items = np.unique(met)
+        if self.max_encoded is not None and len(items) > self.max_encoded:
+            items = rng.permutation(items)
+        n_encoded = min(len(items), self.max_encoded or len(items))
+        first = items[:n_encoded]
+        items[:n_encoded] = first[np.argsort(self.tokens.lengths[first], kind="stable")]
+
+        local = np.full(n_items + 1, -1, np.int64)  # one more, so that -1 stays -1
+        local[items] = np.arange(len(items))
+        users = np.searchsorted(self.train.offsets, starts, side="right") - 1
+        joined = None
+        if self.history_tokens is not None:
+            joined = self.tokens.joined(history, max_tokens=self.history_tokens)
+        return TrainBatch(
+            items=torch.from_numpy(items),
+            tokens=self.tokens.batch(items[:n_encoded]),
+            n_encoded=n_encoded,
+            history=torch.from_numpy(local[history]),
+            targets=torch.from_numpy(local[targets]),
+            known=torch.from_numpy(_rows(self.train.items, self.train.offsets[users], self.train.offsets[users + 1])),
+            log_q=torch.from_numpy(self.log_q[items]),
+            history_tokens=joined,
+            n_tokens=int(self.tokens.lengths[items[:n_encoded]].sum()),
+        )
+
+
+@dataclass(frozen=True)
+class EvalCollator:
+    """Makes an `EvalBatch` of cases.
+
+    Args:
+        cases: the cases.
+        tokens: of the catalogue's texts.
+        max_history: how many of the newest items the user tower sees (all are left out of the ranking).
+        history_tokens: see `TrainCollator`.
+    """
+
+    cases: Cases
+    tokens: Tokens
+    max_history: int
+    history_tokens: int | None
+
+    def __call__(self, chosen: Sequence[int]) -> EvalBatch:
+        items = self.cases.interactions.items
+        rows = np.asarray(chosen, np.int64)
+        starts, stops = self.cases.history[rows].T
+        recent = np.maximum(starts, stops - self.max_history)
+        history = _rows(items, recent, stops, left=True)
+        joined = None
+        if self.history_tokens is not None:
+            joined = self.tokens.joined(history, max_tokens=self.history_tokens)
+        return EvalBatch(
+            users=torch.from_numpy(self.cases.users[rows]),
+            history=torch.from_numpy(history),
+            targets=torch.from_numpy(_rows(items, *self.cases.targets[rows].T)),
+            known=torch.from_numpy(_rows(items, starts, stops)),
+            history_tokens=joined,
+        )
+
+
+def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints:
+    return pad(items[spans(starts, stops)], stops - starts, fill=-1, left=left)
+
+
+def log_batch_chance(counts: Ints, drawn: float, n_negatives: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Log of the chance that each item is among a batch's distinct items.
+
+    `q_c = 1 - (1 - p_c)^drawn (1 - 1/n)^negatives`, with `p_c` the item's share of the training interactions: the
+    chance of at least one of `drawn` draws by popularity or of the uniform ones (Yi et al., RecSys 2019; mixed with
+    uniform negatives: Yang et al., WWW 2020).
+
+    Args:
+        counts: `(items,)` int64 training interactions of each item.
+        drawn: interactions a batch, on average.
+        n_negatives: uniform draws a batch.
+
+    Returns:
+        `(items,)` float32; an item that can't be drawn gets the value of the rarest that can.
+    """
+    share = counts / max(counts.sum(), 1)
+    # log(1 - p) n, so that small chances keep their digits
+    log_absent = drawn * np.log1p(-np.minimum(share, 1 - 1e-12)) + n_negatives * np.log1p(-1 / max(len(counts), 2))
+    chance = -np.expm1(log_absent)
+    possible = chance > 0
+    chance[~possible] = chance[possible].min() if possible.any() else 1.0
+    return np.log(chance).astype(np.float32)

@@ -1,0 +1,236 @@
+"""RecallDataModule: from files to batches."""
+
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
+from recall_lightning.data.catalogue import Catalogue
+from recall_lightning.data.interactions import InteractionLog, Interactions, Ties, group_by_user
+from recall_lightning.data.ragged import Ints
+from recall_lightning.data.readers.base import Reader
+from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
+from recall_lightning.data.splits import Cases, Split, leave_last_out
+from recall_lightning.data.tokens import Tokens, tokenize
+from recall_lightning.errors import InputError
+from recall_lightning.pretrained import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Splits:
+    """How interactions are split.
+
+    Args:
+        name: `leave_last_out`: each user's last interaction is the test, the one before the validation.
+    """
+
+    name: Literal["leave_last_out"] = "leave_last_out"
+
+
+class RecallDataModule(L.LightningDataModule):
+    """Reads interactions and items, splits them, and makes batches of users.
+
+    Args:
+        reader: where the data is and in which layout.
+        text: template of an item's text, with columns of the items in braces: `"{title} ({year}). {genres}"`. What is
+            missing goes with its brackets and separators.
+        encoder: folder of the encoder, for its tokenizer. In a config it is set once, as `model.encoder.path`.
+        splits: how the interactions are split.
+        ties: what orders one user's interactions at the same time: `row` keeps the file's order, `shuffle` takes a
+            seeded hash of user and item.
+        min_weight: interactions of less weight (a low rating) are left out.
+        min_interactions: users with fewer interactions are left out.
+        missing_text: what to do about interactions with items that have no text: `error`, or `drop` them.
+        batch_size: users a training step.
+        eval_batch_size: users a step of validation and test.
+        max_history: how many of a user's newest items the user tower sees. A longer training history is cut into
+            several sequences, so that each interaction is a target once an epoch.
+        max_text_tokens: an item's text is cut there, special tokens included.
+        history_tokens: for user towers that read text: most tokens of a history's joined texts.
+        n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
+        max_encoded_items: most items a step that are encoded with gradient; the vectors of the others come from a
+            cache (Zhang et al., KDD 2022). None: all of them.
+        num_workers: processes that make batches.
+        cache_dir: where tokens are kept, by default the user's cache folder.
+        seed: of every draw.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        text: str,
+        encoder: str,
+        splits: Splits = Splits(),  # noqa: B008  # read, never changed
+        ties: Ties = "row",
+        min_weight: float | None = None,
+        min_interactions: int = 1,
+        missing_text: Literal["error", "drop"] = "error",
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        max_history: int = 50,
+        max_text_tokens: int = 64,
+        history_tokens: int | None = None,
+        n_negatives: int = 0,
+        max_encoded_items: int | None = None,
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in [
+            ("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("max_history", max_history, 1),
+            ("max_text_tokens", max_text_tokens, 4), ("n_negatives", n_negatives, 0), ("num_workers", num_workers, 0),
+            ("max_encoded_items", max_encoded_items, 1), ("history_tokens", history_tokens, 4),
+            ("min_interactions", min_interactions, 1),
+        ]:  # fmt: skip
+            if value is not None and value < least:
+                raise InputError(f"data.{name} is {value}: give {least} or more")
+        self.reader, self.text, self.encoder, self.splits, self.ties = reader, text, encoder, splits, ties
+        self.min_weight, self.min_interactions, self.missing_text = min_weight, min_interactions, missing_text
+        self.batch_size, self.eval_batch_size, self.max_history = batch_size, eval_batch_size, max_history
+        self.max_text_tokens, self.history_tokens = max_text_tokens, history_tokens
+        self.n_negatives, self.max_encoded_items = n_negatives, max_encoded_items
+        self.num_workers, self.seed = num_workers, seed
+        self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+        self.save_hyperparameters(
+            {
+                "reader": reader.recipe(), "text": text, "encoder": encoder, "splits": asdict(splits), "ties": ties,
+                "min_weight": min_weight, "min_interactions": min_interactions, "missing_text": missing_text,
+                "batch_size": batch_size, "eval_batch_size": eval_batch_size, "max_history": max_history,
+                "max_text_tokens": max_text_tokens, "history_tokens": history_tokens, "n_negatives": n_negatives,
+                "max_encoded_items": max_encoded_items, "num_workers": num_workers, "cache_dir": cache_dir,
+                "seed": seed,
+            },
+            logger=False,  # the callback FinalMetrics logs them
+        )  # fmt: skip
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self._read = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, split and tokenize, once.
+
+        Raises:
+            InputError: if a file, a row or an option can't be used.
+        """
+        if self._read:
+            return
+        self.catalogue: Catalogue = self.reader.read_items(self.text)
+        self.interactions: Interactions = group_by_user(
+            self._filtered(self.reader.read_interactions()), self.catalogue.ids, ties=self.ties, seed=self.seed
+        )
+        self.split: Split = leave_last_out(self.interactions)
+        self.tokenizer = self.tokenizer or load_tokenizer(self.encoder)
+        self.tokens: Tokens = tokenize(
+            self.catalogue.texts, self.tokenizer, max_tokens=self.max_text_tokens, cache_dir=self.cache_dir
+        )
+        self.counts: Ints = np.bincount(self.split.train.items, minlength=len(self.catalogue))
+        self.sequences = sequences(self.split.train, self.max_history)
+        self._read = True
+        log.info(
+            "%d users, %d items, %d interactions: %d to train on in %d sequences, %d to validate, %d to test",
+            self.interactions.n_users, len(self.catalogue), len(self.interactions), len(self.split.train),
+            len(self.sequences), len(self.split.validation), len(self.split.test),
+        )  # fmt: skip
+
+    def train_dataloader(self) -> DataLoader[object]:
+        if len(self.sequences) == 0:
+            raise InputError(
+                "data: no user has two interactions to train on (after those held back). Give longer histories"
+            )
+        drawn = (len(self.split.train) / len(self.sequences)) * self.batch_size
+        collate = TrainCollator(
+            train=self.split.train,
+            tokens=self.tokens,
+            log_q=log_batch_chance(self.counts, drawn, self.n_negatives),
+            spans=self.sequences,
+            n_negatives=self.n_negatives,
+            max_encoded=self.max_encoded_items,
+            history_tokens=self.history_tokens,
+            seed=self.seed,
+        )
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(len(self.sequences), seed=self.seed, rank=rank, world_size=world_size)
+        if self.trainer:  # after a resume this is not epoch 0, and Lightning tells the sampler too late for workers
+            sampler.set_epoch(self.trainer.current_epoch)
+        return ResumableLoader(
+            Keys(), sampler=sampler, batch_size=self.batch_size, collate_fn=collate, num_workers=self.num_workers,
+            pin_memory=self._pin(), persistent_workers=False,
+        )  # fmt: skip
+
+    def val_dataloader(self) -> DataLoader[object]:
+        return self._eval_loader(self.split.validation)
+
+    def test_dataloader(self) -> DataLoader[object]:
+        return self._eval_loader(self.split.test)
+
+    def predict_dataloader(self) -> DataLoader[object]:
+        """Every user with all that is known of them, and nothing to be recalled."""
+        ends = np.stack([self.interactions.offsets[:-1], self.interactions.offsets[1:]], 1)
+        users = np.arange(self.interactions.n_users)
+        return self._eval_loader(Cases(self.interactions, users, ends, np.stack([ends[:, 1], ends[:, 1]], 1)))
+
+    def _eval_loader(self, cases: Cases) -> DataLoader[object]:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        share = range(rank, len(cases), world_size)  # no case twice: a mean over users stays exact under DDP
+        return DataLoader(
+            Keys(), sampler=share, batch_size=self.eval_batch_size, num_workers=self.num_workers,
+            pin_memory=self._pin(),
+            collate_fn=EvalCollator(cases, self.tokens, self.max_history, self.history_tokens),
+        )  # fmt: skip
+
+    def _pin(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _filtered(self, interactions: InteractionLog) -> InteractionLog:
+        keep = np.ones(len(interactions), bool)
+        if self.min_weight is not None:
+            if interactions.weights is None:
+                raise InputError(
+                    f"data.min_weight: {interactions.source} has no weights. Add a column, or drop the key"
+                )
+            keep &= interactions.weights >= self.min_weight
+        if self.missing_text == "drop":
+            known = np.array([self.catalogue.row(item) >= 0 for item in interactions.item_ids])
+            keep &= known[interactions.items]
+        if self.min_interactions > 1:
+            counts = np.bincount(interactions.users[keep], minlength=len(interactions.user_ids))
+            keep &= (counts >= self.min_interactions)[interactions.users]
+        if not keep.any():
+            raise InputError(
+                f"{interactions.source}: no user is left of {len(interactions.user_ids)} after filtering. Lower "
+                "data.min_weight or data.min_interactions, or see to the items' texts"
+            )
+        if not keep.all():
+            log.info("%d of %d interactions filtered out", int((~keep).sum()), len(keep))
+        return interactions if keep.all() else interactions.select(keep)
+
+
+def sequences(train: Interactions, max_history: int) -> Ints:
+    """Cut each user's training rows into sequences to learn from.
+
+    Returns:
+        `(sequences, 2)` int64 spans of rows: all but the last are history, all but the first are targets. Neighbours
+        of one user share a row, so each interaction but a user's first is a target exactly once.
+    """
+    pairs = np.maximum(train.lengths - 1, 0)  # (history, target) pairs of each user
+    cuts = -(-pairs // max_history)
+    users = np.repeat(np.arange(train.n_users), cuts)
+    nth = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    # counted from the newest pair, so that a short remainder is the oldest part
+    stops = train.offsets[1:][users] - (cuts[users] - 1 - nth) * max_history
+    starts = np.maximum(train.offsets[:-1][users], stops - max_history - 1)
+    return np.stack([starts, stops], 1)
+
+
+def default_cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/recall-lightning`, or the same under `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recall-lightning"

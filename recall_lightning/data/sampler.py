@@ -1,0 +1,72 @@
+"""The order of training: shuffled by seed and epoch, shared among processes, resumable inside an epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class Keys(Dataset[Any]):
+    """The data set whose entries are their own keys: the collator looks the data up, a whole batch at once."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return key
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields `(epoch, index)`, each index once an epoch, in an order that follows from seed and epoch alone.
+
+    With several processes each takes its share, equal in number (the last few are then seen twice).
+
+    Args:
+        n: indices are 0 to n - 1.
+        seed: of the shuffle.
+        rank: this process.
+        world_size: processes.
+    """
+
+    def __init__(self, n: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.n, self.seed, self.rank, self.world_size = n, seed, rank, world_size
+        self.epoch = 0
+        self.skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.n // self.world_size)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        order = torch.cat([order, order[: len(self) * self.world_size - self.n]])
+        skip, self.skip = self.skip, 0
+        for index in order[self.rank :: self.world_size][skip:].tolist():
+            yield self.epoch, index
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that goes on, after a resume inside an epoch, at the batch where the run stopped.
+
+    Lightning keeps its state in the checkpoint (it would replay the epoch from its start otherwise).
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is an iterator enough
+        self._yielded = self._resumed_at
+        self._resumed_at = 0
+        for batch in super().__iter__():
+            self._yielded += 1
+            yield batch
+
+    _yielded = 0
+    _resumed_at = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self._yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert isinstance(self.sampler, EpochSampler)
+        assert self.batch_size is not None
+        self._resumed_at = state["batches"]
+        self.sampler.skip = state["batches"] * self.batch_size

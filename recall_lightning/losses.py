@@ -1,0 +1,164 @@
+"""RecallLoss: the negative log-likelihood of what users took, plus a regularizer.
+
+Formulas, and what differs from the article they come from: docs/formulas.md.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall_lightning.models.similarity import Cosine, Similarity
+from recall_lightning.recipe import Recipe
+from recall_lightning.regularizers import Regularizer
+
+
+class LossParts(NamedTuple):
+    """A loss and what it is made of: `total = nll + penalty`, each a scalar tensor."""
+
+    total: Tensor
+    nll: Tensor
+    penalty: Tensor
+
+
+class RecallLoss(Recipe, nn.Module):
+    """The softmax form: which of the candidates did the user take?
+
+    `nll = mean_b -log softmax_c(s(u_b, v_c) / t - log q_c)[target_b]`, over the candidates that are not known to be
+    other positives of the user. `q_c` is the chance that c is among the candidates at all (Yi et al., RecSys 2019);
+    there is no `q` where the whole catalogue is.
+
+    Args:
+        similarity: s, of a user's and an item's vector.
+        temperature: t.
+        learn_temperature: whether t is trained (as its logarithm, so that it stays positive).
+        regularizers: each adds its part to the penalty.
+
+    Raises:
+        ValueError: if the temperature is not above 0.
+    """
+
+    def __init__(
+        self,
+        similarity: Similarity | None = None,
+        temperature: float = 0.05,
+        learn_temperature: bool = False,
+        regularizers: Sequence[Regularizer] = (),
+    ) -> None:
+        super().__init__()
+        if not temperature > 0 or not math.isfinite(temperature):
+            raise ValueError(
+                f"temperature is {temperature}, but similarities are divided by it: give a number above 0, such as 0.05"
+            )
+        self.similarity = similarity if similarity is not None else Cosine()
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learn_temperature)
+        self.regularizers = nn.ModuleList(regularizers)
+
+    @property
+    def temperature(self) -> Tensor:
+        """t, a scalar."""
+        return self.log_temperature.exp()
+
+    def forward(
+        self,
+        users: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        *,
+        log_q: Tensor | None = None,
+        known: Tensor | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> LossParts:
+        """The loss of a batch.
+
+        Args:
+            users: `(batch, dim)` or `(batch, positions, dim)` float.
+            items: `(candidates, dim)` float.
+            targets: `(batch,)` or `(batch, positions)` int64 rows of `items`, -1 where there is none.
+            log_q: `(candidates,)` float, log of the chance that each is a candidate; None if all always are.
+            known: `(batch, candidates)` bool, True where an item is known to be a positive of the user: never a
+                negative, for any target but itself.
+            parameters: named weights, for the regularizers that look at them.
+
+        Returns:
+            The loss and its parts; the mean is over the targets that are there, and 0 if there is none.
+        """
+        if users.dim() == 2:
+            users, targets = users[:, None], targets[:, None]
+        nll = self.nll(users, items, targets, targets >= 0, log_q, known)
+        penalty = sum(
+            (regularizer(items, parameters or {}) for regularizer in self.regularizers),
+            torch.zeros((), device=users.device),
+        )
+        return LossParts(nll + penalty, nll, penalty)
+
+    def nll(
+        self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
+    ) -> Tensor:
+        """The likelihood part, of users `(batch, positions, dim)` and targets `(batch, positions)`."""
+        logits = self.similarity(users, items).float() / self.temperature
+        if log_q is not None:
+            logits = logits - log_q
+        row = targets.clamp(min=0)[..., None]
+        positive = logits.gather(-1, row)[..., 0]
+        if known is not None:
+            # the target itself is known too: its own logit is put back
+            logits = logits.masked_fill(known[:, None], float("-inf")).scatter(-1, row, positive[..., None])
+        # no boolean indexing: its result's size would have to be waited for on a GPU
+        losses = torch.where(present, logits.logsumexp(-1) - positive, 0.0)
+        return losses.sum() / present.sum().clamp(min=1)
+
+
+class BinaryRecallLoss(RecallLoss):
+    """The threshold form: is this item one that the user takes, yes or no?
+
+    `p = sigmoid((s - alpha) / t)` and binary cross-entropy over every pair of a position and a candidate, where alpha,
+    the article's threshold, is learned: `s >= alpha` means `p >= 1/2`. Positives are the position's target; negatives
+    are the candidates not known to be positives of the user. At the optimum the mean of p is the share of positives.
+
+    Args:
+        similarity: s.
+        temperature: t.
+        learn_temperature: whether t is trained.
+        regularizers: each adds its part to the penalty.
+        alpha: where the threshold starts.
+        positive_weight: weight of a positive against a negative; None balances the two sides.
+    """
+
+    def __init__(
+        self,
+        similarity: Similarity | None = None,
+        temperature: float = 0.05,
+        learn_temperature: bool = False,
+        regularizers: Sequence[Regularizer] = (),
+        alpha: float = 0.5,
+        positive_weight: float | None = 1.0,
+    ) -> None:
+        super().__init__(similarity, temperature, learn_temperature, regularizers)
+        if positive_weight is not None and not positive_weight > 0:
+            raise ValueError(f"positive_weight is {positive_weight}: give a number above 0, or null to balance")
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.positive_weight = positive_weight
+
+    def nll(
+        self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
+    ) -> Tensor:
+        logits = (self.similarity(users, items).float() - self.alpha) / self.temperature
+        row = targets.clamp(min=0)[..., None]
+        positive = F.softplus(-logits.gather(-1, row)[..., 0])
+        negative = F.softplus(logits)
+        # a candidate stands for 1 / q of the catalogue's items: the popular ones are drawn too often
+        share = torch.ones_like(items[:, 0]) if log_q is None else (-log_q).exp()
+        weights = share.expand_as(negative).scatter(-1, row, 0.0)
+        if known is not None:
+            weights = weights.masked_fill(known[:, None], 0.0)
+        weights = weights * present[..., None]
+        n_positive, n_negative = present.sum(), weights.sum()
+        total_positive, total_negative = (positive * present).sum(), (negative * weights).sum()
+        if self.positive_weight is None:
+            return total_positive / n_positive.clamp(min=1) + total_negative / n_negative.clamp(min=1)
+        weight = self.positive_weight
+        return (weight * total_positive + total_negative) / (weight * n_positive + n_negative).clamp(min=1e-12)

@@ -1,0 +1,31 @@
+"""The vectors that the encoder last gave the catalogue's texts."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ItemCache(nn.Module):
+    """Text vectors of all items, kept while the encoder is trained on a few of them a step.
+
+    A step encodes some items with gradient and takes the others from here; a vector is then as old as the item's last
+    encoding (Zhang et al., "Training Large-Scale News Recommenders with Pretrained Language Models in the Loop", KDD
+    2022).
+
+    Attributes:
+        vectors: `(items, text_dim)` float; not part of the weights.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, n_items: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(n_items, dim), persistent=False)
+
+    @torch.no_grad()
+    def write(self, rows: Tensor, vectors: Tensor) -> None:
+        """Keep new vectors `(n, text_dim)` of the items `rows` `(n,)`."""
+        self.vectors[rows] = vectors.detach().to(self.vectors.dtype)
+
+    def read_with(self, rows: Tensor, fresh: Tensor) -> Tensor:
+        """All vectors `(items, text_dim)`, with those of `rows` replaced by `fresh`, through which gradient flows."""
+        return self.vectors.index_put((rows,), fresh.to(self.vectors.dtype))

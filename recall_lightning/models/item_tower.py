@@ -1,0 +1,62 @@
+"""The item tower: text vector, and optionally what the item's own interactions taught."""
+
+import torch
+from torch import Tensor, nn
+
+from recall_lightning.recipe import Recipe
+
+
+class ItemTower(Recipe, nn.Module):
+    """Item vector = projected text vector + a residual that new items do without.
+
+    Args:
+        dim: width of item vectors; None keeps the encoder's width, without a projection.
+        residual: whether each item of the training catalogue has a learned vector of its own, added to its text's.
+        residual_dropout: share of items whose residual is left out, drawn anew each step, so that text alone stays a
+            good description (DropoutNet, Volkovs et al., NeurIPS 2017).
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    def __init__(self, dim: int | None = None, residual: bool = False, residual_dropout: float = 0.3) -> None:
+        super().__init__()
+        if dim is not None and dim < 1:
+            raise ValueError(f"dim is {dim}, but vectors need a width: give 1 or more, or null for the encoder's")
+        if not 0 <= residual_dropout < 1:
+            raise ValueError(f"residual_dropout is {residual_dropout}: give a share from 0 up to, but below, 1")
+        self.dim, self.has_residual, self.residual_dropout = dim, residual, residual_dropout
+        self.projection: nn.Module = nn.Identity()
+        self.residual: nn.Parameter | None = None
+
+    def shape(self, text_dim: int, n_items: int) -> None:
+        """Make the weights, once the encoder's width and the catalogue's size are known.
+
+        The projection starts as a random rotation (orthonormal rows), which nearly keeps the encoder's similarities;
+        residuals start at zero, so that an item begins as its text.
+        """
+        if self.dim is not None:
+            projection = nn.Linear(text_dim, self.dim, bias=False)
+            nn.init.orthogonal_(projection.weight)
+            self.projection = projection
+        self.dim = self.dim or text_dim
+        if self.has_residual:
+            self.residual = nn.Parameter(torch.zeros(n_items, self.dim))
+
+    def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
+        """Item vectors.
+
+        Args:
+            text_vectors: `(items, text_dim)` float.
+            rows: `(items,)` int64 rows of the training catalogue, -1 for an item that was not in it.
+
+        Returns:
+            `(items, dim)` float.
+        """
+        vectors: Tensor = self.projection(text_vectors)
+        if self.residual is None:
+            return vectors
+        present = rows >= 0
+        if self.training and self.residual_dropout > 0:
+            present = present & (torch.rand(rows.shape, device=rows.device) >= self.residual_dropout)
+        return vectors + self.residual[rows.clamp(min=0)] * present[:, None]

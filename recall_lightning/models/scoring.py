@@ -1,0 +1,133 @@
+"""Scoring users against a catalogue that is too large for one matrix."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from recall_lightning.models.similarity import Similarity
+
+SCORES_AT_ONCE = 2**24  # 64 MiB of float32
+
+
+def score_chunks(
+    users: Tensor,
+    items: Tensor,
+    similarity: Similarity,
+    *,
+    known: Tensor | None = None,
+    candidates: Tensor | None = None,
+    scores_at_once: int = SCORES_AT_ONCE,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Score a few users at a time, without gradients, and set aside what they must not be offered.
+
+    Scores are computed in float32 at least, even under autocast: bfloat16 has 8 significant bits, so a large catalogue
+    would be full of ties.
+
+    Args:
+        users: `(users, dim)` float.
+        items: `(items, dim)` float.
+        similarity: gives the scores.
+        known: `(users, n)` int64 rows of `items` that each user has met already, `-1` pads; their score is -inf.
+        candidates: `(items,)` bool, which items may be offered at all; the others' score is -inf.
+        scores_at_once: the most scores in memory at a time; a single user's row is never cut.
+
+    Yields:
+        A slice of `users` and their `(users in slice, items)` scores, which the caller may overwrite.
+
+    Raises:
+        ValueError: if a score is NaN.
+    """
+    users, items = _at_least_float32(users), _at_least_float32(items)
+    step = max(1, scores_at_once // max(1, len(items)))
+    for start in range(0, len(users), step):
+        chunk = slice(start, min(start + step, len(users)))
+        scores = _finite_scores(users[chunk], items, similarity, chunk)
+        yield chunk, set_aside(scores, known=None if known is None else known[chunk], candidates=candidates)
+
+
+def set_aside(scores: Tensor, *, known: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
+    """Give -inf, in place, to what must not be offered.
+
+    Args:
+        scores: `(users, items)` float.
+        known: `(users, n)` int64 columns of `scores` that each user has met already, `-1` pads.
+        candidates: `(items,)` bool, which items may be offered at all.
+
+    Returns:
+        `scores`.
+    """
+    if candidates is not None:
+        scores.masked_fill_(~candidates, -torch.inf)
+    if known is not None:
+        rows, columns = (known >= 0).nonzero(as_tuple=True)
+        scores[rows, known[rows, columns]] = -torch.inf
+    return scores
+
+
+def top_k(
+    users: Tensor,
+    items: Tensor,
+    similarity: Similarity,
+    k: int,
+    *,
+    known: Tensor | None = None,
+    candidates: Tensor | None = None,
+    scores_at_once: int = SCORES_AT_ONCE,
+) -> tuple[Tensor, Tensor]:
+    """Find each user's k best items: exact, by score descending, equal scores by lower catalogue row.
+
+    Args:
+        users: `(users, dim)` float.
+        items: `(items, dim)` float.
+        similarity: gives the scores.
+        k: items a user; may exceed the catalogue.
+        known: as in `score_chunks`.
+        candidates: as in `score_chunks`.
+        scores_at_once: as in `score_chunks`.
+
+    Returns:
+        `(users, k)` float scores and `(users, k)` int64 rows of `items`; -inf and `-1` where candidates run out.
+
+    Raises:
+        ValueError: if k is below 1, or a score is NaN.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}, but a list holds at least one item: give k of 1 or more, such as 10")
+    width = min(k, len(items))
+    best = _at_least_float32(users).new_full((len(users), k), -torch.inf)
+    best_rows = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
+    chunks = score_chunks(users, items, similarity, known=known, candidates=candidates, scores_at_once=scores_at_once)
+    for chunk, scores in chunks:
+        best[chunk, :width], best_rows[chunk, :width] = _best(scores, width)
+    return best, best_rows.masked_fill_(best == -torch.inf, -1)
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row, `(users, k)` scores and columns, ties by lower column; k at most the columns.
+
+    `torch.topk` leaves open which of equal scores it returns, so it only tells the k-th best score here.
+    """
+    kth = scores.topk(k).values[:, -1:]  # (users, 1)
+    above, tied = scores > kth, scores == kth
+    places_left = k - above.sum(-1, keepdim=True)
+    kept = above | (tied & (tied.cumsum(-1, dtype=torch.int32) <= places_left))  # exactly k a row
+    columns = kept.nonzero()[:, 1].view(len(scores), k)  # ascending, and the sort is stable
+    values, order = scores.gather(1, columns).sort(dim=-1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+@torch.no_grad()  # not around the generator's yield: there it would reach into the caller's code
+def _finite_scores(users: Tensor, items: Tensor, similarity: Similarity, chunk: slice) -> Tensor:
+    with torch.autocast(users.device.type, enabled=False):
+        scores: Tensor = similarity(users, items)
+    if scores.numel() and scores.amax().isnan():
+        raise ValueError(
+            f"scores of users {chunk.start} to {chunk.stop - 1} contain NaN: the weights have diverged. Use an earlier "
+            "checkpoint, or train again with a lower learning rate or with gradient clipping"
+        )
+    return scores
+
+
+def _at_least_float32(vectors: Tensor) -> Tensor:
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -1,0 +1,80 @@
+"""How alike a user's and an item's vectors are: the score that ranks the catalogue."""
+
+import torch
+from torch import Tensor, nn
+
+from recall_lightning.recipe import Recipe
+
+
+class Similarity(Recipe, nn.Module):
+    """Base of the similarities: higher is more alike. A new one defines `forward` and `pairs`, which must agree."""
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score every user against every item.
+
+        Args:
+            users: `(..., dim)` float.
+            items: `(items, dim)` float.
+
+        Returns:
+            `(..., items)` float.
+        """
+        raise NotImplementedError
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user against the one item beside them.
+
+        Args:
+            users: `(..., dim)` float.
+            items: `(..., dim)` float, of a shape that broadcasts with that of `users`.
+
+        Returns:
+            `(...)` float.
+        """
+        raise NotImplementedError
+
+
+class Cosine(Similarity):
+    """Score by the angle alone: `s = u.v / (|u| |v|)`, in [-1, 1]; 0 where a vector is all zeros."""
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return _unit(users) @ _unit(items).T
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        return (_unit(users) * _unit(items)).sum(-1)
+
+
+class Dot(Similarity):
+    """Score by angle and lengths: `s = u.v`, unbounded; a long item vector is good for everyone."""
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return users @ items.T
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        return (users * items).sum(-1)
+
+
+class Euclidean(Similarity):
+    """Score by nearness: `s = -|u - v|^2`, at most 0.
+
+    `forward` computes `2 u.v - |u|^2 - |v|^2`, one matrix product instead of a `(..., items, dim)` difference. Its
+    error grows with the vectors' squared length, not with their distance.
+    """
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        squares = users.square().sum(-1)[..., None] + items.square().sum(-1)  # (..., items)
+        return (2 * users @ items.T - squares).clamp(max=0)  # rounding can lift a vector's score with itself above 0
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        return -(users - items).square().sum(-1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Scale `(..., dim)` vectors to length 1; zeros stay zeros.
+
+    The mask goes in before the root: at a length of 0 its second derivative, which second-order MAML needs, is NaN.
+    Dividing by an epsilon, as `functional.normalize` does, would multiply a zero vector's gradient by 1e12.
+    """
+    zero = torch.linalg.vector_norm(vectors.detach(), dim=-1, keepdim=True) == 0
+    lengths: Tensor = torch.linalg.vector_norm(vectors.masked_fill(zero, 1), dim=-1, keepdim=True)
+    return vectors / lengths

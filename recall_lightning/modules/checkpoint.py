@@ -1,0 +1,81 @@
+"""What a checkpoint carries beside the weights, so that it can be used anywhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from recall_lightning.data.catalogue import Catalogue
+from recall_lightning.errors import InputError
+from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
+
+
+@dataclass(frozen=True)
+class Background:
+    """What a trained model was trained with, and needs again to be used.
+
+    Attributes:
+        catalogue: the training's items.
+        counts: `(items,)` int64, training interactions of each.
+        tokenizer: the encoder's.
+        max_text_tokens: where items' texts are cut.
+        max_history: items of a history that the user tower sees.
+        history_tokens: where the joined texts of a history are cut, None if the user tower doesn't read text.
+    """
+
+    catalogue: Catalogue
+    counts: Tensor
+    tokenizer: PreTrainedTokenizerBase
+    max_text_tokens: int
+    max_history: int
+    history_tokens: int | None
+
+
+def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
+    """The part `recall_lightning` of a checkpoint: plain types and tensors alone, which load with `weights_only`."""
+    items = background.catalogue
+    return {
+        "encoder_config": model_config(model),
+        "tokenizer": tokenizer_files(background.tokenizer),
+        "catalogue": {"ids": items.ids, "texts": items.texts, "titles": items.titles, "template": items.template},
+        "counts": background.counts,
+        "max_text_tokens": background.max_text_tokens,
+        "max_history": background.max_history,
+        "history_tokens": background.history_tokens,
+    }
+
+
+def restored(parts: dict[str, Any]) -> tuple[PreTrainedModel, Background]:
+    """The inverse of `carried`; the encoder's weights are still to be filled in."""
+    background = Background(
+        Catalogue(**parts["catalogue"]),
+        parts["counts"],
+        tokenizer_from_files(parts["tokenizer"]),
+        parts["max_text_tokens"],
+        parts["max_history"],
+        parts["history_tokens"],
+    )
+    return model_from_config(parts["encoder_config"]), background
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of this package.
+
+    Raises:
+        InputError: if the file is missing, cut short, unsafe to load, or of another program.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint. `fit` prints where it keeps its best one")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # a broken file raises RuntimeError, EOFError, UnpicklingError, OSError and more
+        raise InputError(
+            f"{path}: no readable checkpoint ({type(error).__name__}): it is cut short, broken or not a checkpoint. "
+            "Copy it again, or train again"
+        ) from error
+    if not isinstance(checkpoint, dict) or "recall_lightning" not in checkpoint:
+        raise InputError(f"{path}: not a checkpoint of recall-lightning. Give one that `recall-lightning fit` wrote")
+    return checkpoint

@@ -1,0 +1,325 @@
+"""RecallModule: fine-tunes an encoder to recall items."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from recall_lightning.data.batches import EvalBatch, TrainBatch
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.tokens import Tokens
+from recall_lightning.errors import InputError
+from recall_lightning.losses import RecallLoss
+from recall_lightning.metrics import RankingMetrics
+from recall_lightning.metrics.ranks import target_ranks
+from recall_lightning.models.encoder import Pooling, TextEncoder
+from recall_lightning.models.item_tower import ItemTower
+from recall_lightning.models.recall_model import RecallModel
+from recall_lightning.models.scoring import score_chunks, top_k
+from recall_lightning.models.user_tower import TransformerTower, UserTower
+from recall_lightning.modules.checkpoint import Background, carried, read_checkpoint, restored
+from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.optimizers import OptimizerConfig, configure
+from recall_lightning.pretrained import load_model
+from recall_lightning.recipe import build
+
+
+@dataclass
+class EncoderConfig:
+    """Which encoder, and how much of it is trained.
+
+    Args:
+        path: folder of a transformers encoder (or its name on a hub).
+        pooling: how a text's vector is made of its tokens': their `mean`, or the first one's (`cls`).
+        frozen_layers: how many layers from below are not trained; -1 for all.
+        dropout: replaces the encoder's own dropout rates; null keeps them.
+        attention: transformers' kernel of attention. `sdpa` suits GPUs and long texts; on a CPU, `eager` trained
+            texts of 10 to 24 tokens 1.2 to 1.6 times as fast.
+    """
+
+    path: str
+    pooling: Pooling = "mean"
+    frozen_layers: int = 0
+    dropout: float | None = None
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+
+class RecallModule(L.LightningModule):
+    """Trains an encoder, an item tower and a user tower with the recall loss, and ranks the whole catalogue.
+
+    Args:
+        encoder: the text encoder.
+        user_tower: from a history of item vectors to the user's.
+        item_tower: from a text vector to the item's.
+        loss: what is minimised; it holds the similarity that ranks items, too.
+        candidates: what a target is told apart from: the `batch`'s items (with log-q correction), or the whole
+            `catalogue` (items that the step doesn't encode come from the cache).
+        optimizer: learning rates, decay, warm-up.
+        refresh_every_epochs: how often the cache of item vectors is made anew as a whole.
+        ks: cut-offs of the metrics.
+        predict_k: items a user that `predict` gives.
+        seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        user_tower: UserTower | None = None,
+        item_tower: ItemTower | None = None,
+        loss: RecallLoss | None = None,
+        candidates: Literal["batch", "catalogue"] = "batch",
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008  # read, never changed
+        refresh_every_epochs: int = 1,
+        ks: list[int] = [10, 50],  # noqa: B006  # read, never changed
+        predict_k: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if refresh_every_epochs < 1:
+            raise InputError(f"model.refresh_every_epochs is {refresh_every_epochs}: give 1 or more")
+        if predict_k < 1:
+            raise InputError(f"model.predict_k is {predict_k}: give 1 or more")
+        # in a tuple, so that they are parts of the model alone, which is made of them in `build`
+        self._towers = (item_tower or ItemTower(), user_tower or TransformerTower())
+        self.loss = loss if loss is not None else RecallLoss()
+        self.encoder_config, self.candidates, self.optimizer_config = encoder, candidates, optimizer
+        self.refresh_every_epochs, self.predict_k, self.seed = refresh_every_epochs, predict_k, seed
+        self.val_metrics, self.test_metrics = RankingMetrics(ks), RankingMetrics(ks)
+        self.save_hyperparameters(
+            {
+                "encoder": asdict(encoder), "user_tower": self._towers[1].recipe(),
+                "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
+                "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
+                "predict_k": predict_k, "seed": seed,
+            },
+            logger=False,  # the callback FinalMetrics logs them, with the metrics
+        )  # fmt: skip
+        self.model: RecallModel
+        self.background: Background | None = None
+        self._cache_is_restored = False
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> RecallDataModule:
+        """The data module that this module is trained or evaluated on."""
+        data: RecallDataModule = self.trainer.datamodule  # type: ignore[attr-defined]  # set where one is given
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Make the weights, which need the catalogue's size.
+
+        Raises:
+            InputError: if user tower and data don't fit, or a checkpoint's catalogue is not the data's.
+        """
+        if self._towers[1].reads_text != (self.data.history_tokens is not None):
+            raise InputError(
+                f"data.history_tokens is {self.data.history_tokens}: a user tower that reads text (TextTower) needs a "
+                "number, such as 128, and every other tower needs null"
+            )
+        if self.background is None:
+            model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
+            self.build(model, self._background())
+        elif self.background.catalogue.ids != self.data.catalogue.ids:
+            raise InputError(
+                f"the checkpoint's catalogue of {len(self.background.catalogue)} items is not the data's of "
+                f"{len(self.data.catalogue)}. Evaluate on the data it was trained with, or use `recommend --items`"
+            )
+        self.tokens: Tokens = self.data.tokens
+
+    def _background(self) -> Background:
+        data = self.data
+        assert data.tokenizer is not None
+        return Background(
+            data.catalogue,
+            torch.from_numpy(data.counts),
+            data.tokenizer,
+            data.max_text_tokens,
+            data.max_history,
+            data.history_tokens,
+        )
+
+    def build(self, model: PreTrainedModel, background: Background) -> None:
+        """Make the weights around an encoder, for a catalogue."""
+        config = self.encoder_config
+        model.train()  # transformers hands it over for inference, its dropout off
+        encoder = TextEncoder(model, pooling=config.pooling, frozen_layers=config.frozen_layers, dropout=config.dropout)
+        n_items, max_history = len(background.catalogue), background.max_history
+        self.model = RecallModel(encoder, *self._towers, n_items, max_history)
+        self.background = background
+        self._trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        if self._cached and self.current_epoch % self.refresh_every_epochs == 0 and not self._cache_is_restored:
+            self.refresh_cache()
+        self._cache_is_restored = False
+
+    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
+        # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        """The loss of a batch of histories."""
+        items, rows = self._item_vectors(batch)
+        users = self._user_vectors(items, _placed(batch.history, rows), batch)  # (batch, positions, dim)
+        loss = self.loss(
+            users,
+            items,
+            _placed(batch.targets, rows),
+            log_q=batch.log_q if self.candidates == "batch" else None,
+            known=self._known(batch),
+            parameters=self._trained,
+        )
+        self.log("train/loss", loss.total, prog_bar=True)
+        self.log_dict({"train/nll": loss.nll, "train/penalty": loss.penalty})
+        return loss.total
+
+    def _item_vectors(self, batch: TrainBatch) -> tuple[Tensor, Tensor | None]:
+        """The candidates' vectors `(candidates, dim)`, and where the batch's items stand in them (None: in order)."""
+        model = self.model
+        encoded, rest = batch.items[: batch.n_encoded], batch.items[batch.n_encoded :]
+        if model.encoder.trained:
+            fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
+            if self._cached:
+                model.cache.write(encoded, fresh)
+        else:
+            fresh = model.cache.vectors[encoded]
+        if self.candidates == "catalogue":
+            every = torch.arange(model.n_items, device=self.device)
+            return model.item_tower(model.cache.read_with(encoded, fresh), every), batch.items
+        return model.item_tower(torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), batch.items), None
+
+    def _known(self, batch: TrainBatch) -> Tensor:
+        """`(batch, candidates)` bool: the user's positives among the candidates."""
+        n_items = self.model.n_items
+        known = torch.zeros(len(batch.known), n_items + 1, dtype=torch.bool, device=self.device)
+        known.scatter_(1, torch.where(batch.known >= 0, batch.known, n_items), True)
+        return known[:, :-1] if self.candidates == "catalogue" else known[:, batch.items]
+
+    def _user_vectors(self, items: Tensor, history: Tensor, batch: TrainBatch | EvalBatch) -> Tensor:
+        """`(batch, positions, dim)` float: one position where the tower reads text, else every one."""
+        if self.model.user_tower.reads_text:
+            assert batch.history_tokens is not None
+            return self.model.users_of_texts(batch.history_tokens.ids, batch.history_tokens.mask)
+        return self.model.users(items, history)
+
+    @property
+    def _cached(self) -> bool:
+        """Whether a step uses vectors that it doesn't make."""
+        return (
+            self.data.max_encoded_items is not None or self.candidates == "catalogue" or not self.model.encoder.trained
+        )
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def refresh_cache(self) -> None:
+        """Encode every text of the catalogue with the present weights."""
+        with self.trainer.precision_plugin.forward_context():
+            vectors = encode_texts(self.model.encoder, self.tokens, self.device)
+        self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
+
+    def on_validation_epoch_start(self) -> None:
+        self.refresh_cache()
+        self.item_vectors = self.model.catalogue_vectors()
+
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def on_predict_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        self._rank(batch, self.val_metrics)
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        self._rank(batch, self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test", self.test_metrics)
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
+        users = self.user_vectors(batch)
+        scores, rows = top_k(users, self.item_vectors, self.loss.similarity, k=self.predict_k, known=batch.known)
+        return batch.users, rows, scores
+
+    def user_vectors(self, batch: EvalBatch) -> Tensor:
+        """`(batch, dim)` float32: the users of a batch, by the current `item_vectors`."""
+        return self._user_vectors(self.item_vectors, batch.history, batch)[:, -1].float()
+
+    def _rank(self, batch: EvalBatch, metrics: RankingMetrics) -> None:
+        users = self.user_vectors(batch)
+        for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
+            metrics.update_ranks(target_ranks(scores, batch.targets[chunk]))
+
+    def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
+        bar = f"recall@{self.hparams['ks'][0]}"
+        for name, value in metrics.compute().items():  # the same on every process: the metric has summed over them
+            self.log(f"{stage}/{name}", value, prog_bar=name == bar)
+        metrics.reset()
+
+    # -- optimizer and checkpoint --------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        encoder = {id(p) for p in self.model.encoder.parameters()}
+        return configure(
+            self.optimizer_config,
+            encoder=[p for p in self.parameters() if p.requires_grad and id(p) in encoder],
+            towers=[p for p in self.parameters() if p.requires_grad and id(p) not in encoder],
+            n_steps=self.trainer.estimated_stepping_batches,
+            fused=self.trainer.precision != "16-mixed",  # whose gradients are scaled until the step: not to be clipped
+        )
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip as the Trainer is told to; Lightning itself refuses a fused optimizer under any mixed precision."""
+        if self.trainer.precision == "16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val and gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        elif gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert self.background is not None
+        parts = carried(self.model.encoder.model, self.background)
+        checkpoint["recall_lightning"] = parts | {"cache": self.model.cache.vectors.cpu() if self._cached else None}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        cache = checkpoint["recall_lightning"]["cache"]
+        if cache is not None:
+            self.model.cache.vectors.copy_(cache)
+            self._cache_is_restored = True
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **_: Any) -> Self:  # type: ignore[override]
+        """Build a module from a checkpoint alone; nothing else of the machine that trained it is needed.
+
+        Raises:
+            InputError: if the file is missing, broken or no checkpoint of this package.
+        """
+        checkpoint = read_checkpoint(Path(checkpoint_path), map_location)
+        settings, parts = dict(checkpoint["hyper_parameters"]), checkpoint["recall_lightning"]
+        for name in ("user_tower", "item_tower", "loss"):
+            settings[name] = build(settings[name])
+        encoder, optimizer = EncoderConfig(**settings.pop("encoder")), OptimizerConfig(**settings.pop("optimizer"))
+        module = cls(encoder=encoder, optimizer=optimizer, **settings)
+        module.build(*restored(parts))
+        module.load_state_dict(checkpoint["state_dict"])
+        return module.eval()
+
+
+def _placed(local: Tensor, rows: Tensor | None) -> Tensor:
+    """Local rows of a batch's items as rows of the candidates, -1 kept."""
+    return local if rows is None else torch.where(local >= 0, rows[local.clamp(min=0)], -1)

@@ -1,0 +1,100 @@
+"""Encoders and tokenizers from a folder, or from what a checkpoint carries."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from recall_lightning.errors import InputError
+
+
+def load_model(path: str, *, attention: str = "sdpa") -> PreTrainedModel:
+    """The encoder in a folder (or of a hub's name), with its weights.
+
+    Args:
+        path: the folder or name.
+        attention: transformers' `attn_implementation`.
+
+    Raises:
+        InputError: if there is no encoder, or its weights are not safetensors or safely loadable.
+    """
+    _check_folder(path)
+    try:
+        model: PreTrainedModel = AutoModel.from_pretrained(path, attn_implementation=attention)
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_encoder(path, error) from error
+    return model
+
+
+def model_config(model: PreTrainedModel) -> dict[str, Any]:
+    """The model's configuration as plain types, to be carried by a checkpoint."""
+    config: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
+    config.pop("_name_or_path", None)  # where the training machine had it
+    return config
+
+
+def model_from_config(config: dict[str, Any]) -> PreTrainedModel:
+    """The inverse of `model_config`: a model whose weights are still to be filled in."""
+    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
+    return model
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The encoder's tokenizer.
+
+    Raises:
+        InputError: if there is none.
+    """
+    _check_folder(path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_encoder(path, error) from error
+    return tokenizer
+
+
+def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """The tokenizer as the texts of its files, to be carried by a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {file.name: file.read_text(encoding="utf-8") for file in sorted(Path(folder).iterdir())}
+
+
+def tokenizer_from_files(files: dict[str, str]) -> PreTrainedTokenizerBase:
+    """The inverse of `tokenizer_files`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / Path(name).name).write_text(text, encoding="utf-8")
+        return load_tokenizer(folder)
+
+
+def _check_folder(path: str) -> None:
+    """A path that looks like a folder must be one, else transformers would ask a hub for it."""
+    looks_like_folder = os.path.isabs(path) or path.startswith((".", "~")) or path.count("/") != 1
+    if Path(path).exists() or looks_like_folder:
+        if not Path(path).is_dir():
+            raise InputError(
+                f"model.encoder.path: no folder {path}. Give the folder of a transformers encoder, or get one by "
+                "`recall-lightning fetch minilm`"
+            )
+        config = Path(path) / "config.json"
+        if not config.is_file():
+            raise InputError(
+                f"model.encoder.path: {path} holds no encoder (no config.json). Give the folder of a transformers "
+                "encoder, such as `recall-lightning fetch minilm` makes"
+            )
+        try:
+            json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _no_encoder(path, error) from error
+
+
+def _no_encoder(path: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"model.encoder.path: {path} is no encoder that transformers can load ({reason}). Give a folder with "
+        "config.json, model.safetensors and tokenizer.json, such as `recall-lightning fetch minilm` makes"
+    )

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The main job on real data: environment, data and encoder, training, comparison, recommendations. About 12 minutes on
+# two cores. Another config can be given: scripts/demo.sh configs/movielens-1m.yaml
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+config=${1:-configs/movielens-100k.yaml}
+name=$(basename "$config" .yaml)
+run=runs/$name/demo
+best=$run/checkpoints/best.ckpt
+
+echo "== 1. data and encoder"
+recall-lightning fetch "$name"
+recall-lightning fetch minilm
+
+echo "== 2. fine-tuning (TensorBoard: .venv/bin/tensorboard --logdir runs)"
+rm -rf "$run"
+recall-lightning fit --config "$config" --trainer.logger.init_args.version demo
+
+echo "== 3. test, against popularity and the untouched encoder"
+recall-lightning compare --config "$config" --ckpt "$best"
+
+echo "== 4. recommendations"
+histories=$(ls "downloads/$name"/{*.inter,u.data,ratings.dat} 2>/dev/null | head -n 1)
+recall-lightning recommend --ckpt "$best" --histories "$histories" --out "$run/recommendations.csv" --k 10 --show 2
+echo
+recall-lightning similar --ckpt "$best" --text "a heist goes wrong" --k 5

@@ -1,0 +1,11 @@
+# Sourced by the other scripts: makes .venv beside them, once for each state of the requirements, and enters it.
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+stamp=.venv/installed
+wanted=$(cat requirements.txt pyproject.toml | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+  echo "installing into .venv (some minutes the first time)"
+  "${PYTHON:-python3}" -m venv --clear .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  echo "$wanted" > "$stamp"
+fi
+source .venv/bin/activate
