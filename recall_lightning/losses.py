@@ -95,11 +95,18 @@ class RecallLoss(Recipe, nn.Module):
         )
         return LossParts(nll + penalty, nll, penalty)
 
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """s of users `(..., dim)` and all items, in float32 at least: bfloat16 would lose a softmax's small terms."""
+        wide = torch.promote_types(torch.promote_types(users.dtype, items.dtype), torch.float32)
+        with torch.autocast(users.device.type, enabled=False):
+            scores: Tensor = self.similarity(users.to(wide), items.to(wide))
+        return scores
+
     def nll(
         self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
     ) -> Tensor:
         """The likelihood part, of users `(batch, positions, dim)` and targets `(batch, positions)`."""
-        logits = self.similarity(users, items).float() / self.temperature
+        logits = self.scores(users, items) / self.temperature
         if log_q is not None:
             logits = logits - log_q
         row = targets.clamp(min=0)[..., None]
@@ -146,12 +153,12 @@ class BinaryRecallLoss(RecallLoss):
     def nll(
         self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
     ) -> Tensor:
-        logits = (self.similarity(users, items).float() - self.alpha) / self.temperature
+        logits = (self.scores(users, items) - self.alpha) / self.temperature
         row = targets.clamp(min=0)[..., None]
         positive = F.softplus(-logits.gather(-1, row)[..., 0])
         negative = F.softplus(logits)
         # a candidate stands for 1 / q of the catalogue's items: the popular ones are drawn too often
-        share = torch.ones_like(items[:, 0]) if log_q is None else (-log_q).exp()
+        share = logits.new_ones(len(items)) if log_q is None else (-log_q).exp()
         weights = share.expand_as(negative).scatter(-1, row, 0.0)
         if known is not None:
             weights = weights.masked_fill(known[:, None], 0.0)

@@ -68,12 +68,15 @@ def tokenizer_from_files(files: dict[str, str]) -> PreTrainedTokenizerBase:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / Path(name).name).write_text(text, encoding="utf-8")
-        return load_tokenizer(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        return tokenizer
 
 
 def _check_folder(path: str) -> None:
     """A path that looks like a folder must be one, else transformers would ask a hub for it."""
-    looks_like_folder = os.path.isabs(path) or path.startswith((".", "~")) or path.count("/") != 1
+    looks_like_folder = (
+        os.path.isabs(path) or path.startswith((".", "~")) or path.count("/") != 1 or Path(path).parent.is_dir()
+    )
     if Path(path).exists() or looks_like_folder:
         if not Path(path).is_dir():
             raise InputError(

@@ -1,12 +1,15 @@
 """R(f): what the recall loss charges for, beside the likelihood."""
 
 import fnmatch
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from recall_lightning.errors import InputError
+from recall_lightning.models.similarity import Cosine
 from recall_lightning.recipe import Recipe
 
 
@@ -66,7 +69,7 @@ class L2SP(Regularizer):
         names: patterns of the weights' names; the encoder's by default.
     """
 
-    def __init__(self, weight: float, names: Sequence[str] = ("encoder.*",)) -> None:
+    def __init__(self, weight: float, names: Sequence[str] = ("model.encoder.*",)) -> None:
         super().__init__(weight)
         self.names = list(names)
         self._start: dict[str, Tensor] = {}
@@ -84,10 +87,10 @@ class L2SP(Regularizer):
     def penalty(self, items: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         if not self._start:
             self.remember(parameters)
-        parts = [
-            (p - self._start[name].to(p.device)).square().sum() for name, p in select(parameters, self.names).items()
-        ]
-        return 0.5 * torch.stack(parts).sum()
+        chosen = select(parameters, self.names)
+        # a resumed run read them from a file: moved once, not in every step
+        self._start = {name: self._start[name].to(p.device) for name, p in chosen.items()}
+        return 0.5 * torch.stack([(p - self._start[name]).square().sum() for name, p in chosen.items()]).sum()
 
 
 class Uniformity(Regularizer):
@@ -101,28 +104,25 @@ class Uniformity(Regularizer):
     """
 
     def penalty(self, items: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-        vectors = nn.functional.normalize(items, dim=-1)
-        n = len(vectors)
+        n = len(items)
         if n < 2:
-            return vectors.sum() * 0.0
-        potential = (4 * (vectors @ vectors.T) - 4).fill_diagonal_(float("-inf"))  # -2 |a - b|^2 = 4 ab - 4
-        return potential.flatten().logsumexp(0) - torch.log(torch.tensor(float(n * (n - 1)), device=items.device))
+            return items.sum() * 0.0
+        potential = (4 * Cosine()(items, items) - 4).fill_diagonal_(float("-inf"))  # -2 |a - b|^2 = 4 ab - 4
+        return potential.flatten().logsumexp(0) - math.log(n * (n - 1))
 
 
 def select(parameters: Mapping[str, Tensor], patterns: Sequence[str]) -> dict[str, Tensor]:
     """The trained weights whose names match a pattern, without biases and norms (weights of one dimension).
 
     Raises:
-        ValueError: if a pattern matches none.
+        InputError: if a pattern matches none.
     """
-    chosen = {
-        name: p
-        for name, p in parameters.items()
-        if p.requires_grad and p.dim() > 1 and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    }
-    if not chosen:
-        raise ValueError(
-            f"names {list(patterns)} match no trained weight: use patterns such as '*residual' (with "
-            "model.item_tower.init_args.residual: true) or 'encoder.*'"
-        )
-    return chosen
+    trained = {name: p for name, p in parameters.items() if p.requires_grad and p.dim() > 1}
+    matches = {pattern: fnmatch.filter(trained, pattern) for pattern in patterns}
+    for pattern, names in matches.items():
+        if not names:
+            raise InputError(
+                f"model.loss, a regularizer's names: '{pattern}' matches no trained matrix: use patterns such as "
+                "'*residual' (with model.item_tower.init_args.residual: true) or 'model.encoder.*'"
+            )
+    return {name: trained[name] for names in matches.values() for name in names}

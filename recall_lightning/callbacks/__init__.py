@@ -3,6 +3,7 @@
 from lightning.pytorch.callbacks import Callback
 
 from recall_lightning.callbacks.hyperparameters import FinalMetrics
+from recall_lightning.callbacks.predictions import RecommendationWriter
 from recall_lightning.callbacks.projector import ItemSpace
 from recall_lightning.callbacks.rates import Rates
 from recall_lightning.callbacks.samples import RecommendationSamples
@@ -11,4 +12,5 @@ from recall_lightning.callbacks.similarities import SimilarityHistograms
 
 def default_callbacks() -> list[Callback]:
     """Those that the program always uses; each does nothing where the logger can't show it."""
-    return [Rates(), SimilarityHistograms(), RecommendationSamples(), ItemSpace(), FinalMetrics()]
+    shown = [Rates(), SimilarityHistograms(), RecommendationSamples(), ItemSpace(), FinalMetrics()]
+    return [*shown, RecommendationWriter()]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -11,9 +12,11 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+import transformers
 import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from recall_lightning.callbacks import default_callbacks
@@ -55,7 +58,10 @@ class RecallCLI(LightningCLI):
         """Leave the command line alone: Lightning would put the checkpoint's settings in the place of its own."""
 
     def instantiate_classes(self) -> None:
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a class says of its arguments in many lines of its own
+            raise InputError(str(_first_cause(error))) from error
         path = self._get(self.config, "ckpt_path") if self.subcommand else None
         if path and self.subcommand != "fit":
             self.model = RecallModule.load_from_checkpoint(path)
@@ -111,6 +117,8 @@ def run(given: list[str]) -> None:
             )
         except ArgumentError as error:
             raise InputError(_readable(str(error))) from error
+        except MisconfigurationException as error:  # settings of the Trainer that contradict each other
+            raise InputError(str(error)) from error
 
 
 def data_of(config: str) -> RecallDataModule:
@@ -130,6 +138,12 @@ def data_of(config: str) -> RecallDataModule:
         raise InputError(_readable(str(error))) from error
     data: RecallDataModule = cli.datamodule
     return data
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The exception that the others came of."""
+    before = error.__cause__ or error.__context__
+    return _first_cause(before) if isinstance(before, ValueError) else error
 
 
 def _as_args(arguments: list[str]) -> ArgsType:
@@ -160,6 +174,10 @@ def _quiet() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("recall_lightning").handlers = [handler]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    chatter = re.compile("(GPU|TPU) available|Seed set to|💡 Tip|Using bfloat16|Loading `.*` to estimate")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(lambda record: not chatter.match(record.getMessage()))
     for pattern in [
         r".*does not have many workers.*",  # batches are made in a few milliseconds
         r".*args parameter is intended to run from within Python.*",
@@ -167,5 +185,6 @@ def _quiet() -> None:
         r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
         r".*is smaller than the logging interval.*",
         r".*is not supported by the model summary.*",
+        r".*dirpath has changed from.*",  # a test writes no checkpoint
     ]:
         warnings.filterwarnings("ignore", pattern)

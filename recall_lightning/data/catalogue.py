@@ -65,7 +65,7 @@ def describe(
         if not item:
             raise InputError(f"{source}, row {row + first_row}: item_id is empty. Fill it in, or take the row out")
         first, text_before = seen.get(item, (row, text))
-        if text != text_before:
+        if text and text != text_before:
             raise InputError(
                 f"{source}, row {row + first_row}: item '{item}' has another text than in row {first + first_row}. "
                 "Keep one row an item"

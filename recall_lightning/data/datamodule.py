@@ -90,7 +90,7 @@ class RecallDataModule(L.LightningDataModule):
             ("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("max_history", max_history, 1),
             ("max_text_tokens", max_text_tokens, 4), ("n_negatives", n_negatives, 0), ("num_workers", num_workers, 0),
             ("max_encoded_items", max_encoded_items, 1), ("history_tokens", history_tokens, 4),
-            ("min_interactions", min_interactions, 1),
+            ("min_interactions", min_interactions, 1), ("seed", seed, 0),
         ]:  # fmt: skip
             if value is not None and value < least:
                 raise InputError(f"data.{name} is {value}: give {least} or more")
@@ -114,6 +114,8 @@ class RecallDataModule(L.LightningDataModule):
         )  # fmt: skip
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self._read = False
+        self._loader: ResumableLoader | None = None
+        self._resumed: dict[str, int] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once.
@@ -161,10 +163,26 @@ class RecallDataModule(L.LightningDataModule):
         sampler = EpochSampler(len(self.sequences), seed=self.seed, rank=rank, world_size=world_size)
         if self.trainer:  # after a resume this is not epoch 0, and Lightning tells the sampler too late for workers
             sampler.set_epoch(self.trainer.current_epoch)
-        return ResumableLoader(
+        self._loader = ResumableLoader(
             Keys(), sampler=sampler, batch_size=self.batch_size, collate_fn=collate, num_workers=self.num_workers,
             pin_memory=self._pin(), persistent_workers=False,
         )  # fmt: skip
+        if self._resumed is not None:
+            self._loader.load_state_dict(self._resumed)
+            self._resumed = None
+        return self._loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training stands in its epoch, for the checkpoint.
+
+        Lightning keeps the loader's own state, too, but doesn't give it back to a loader that was already made to
+        estimate the number of steps.
+        """
+        inside = self._loader is not None and self.trainer is not None and not self.trainer.is_last_batch
+        return self._loader.state_dict() if self._loader is not None and inside else {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._resumed = state or None
 
     def val_dataloader(self) -> DataLoader[object]:
         return self._eval_loader(self.split.validation)
@@ -202,7 +220,9 @@ class RecallDataModule(L.LightningDataModule):
             known = np.array([self.catalogue.row(item) >= 0 for item in interactions.item_ids])
             keep &= known[interactions.items]
         if self.min_interactions > 1:
-            counts = np.bincount(interactions.users[keep], minlength=len(interactions.user_ids))
+            n_items = len(interactions.item_ids)
+            pairs = np.unique(interactions.users[keep] * n_items + interactions.items[keep])  # an item counts once
+            counts = np.bincount(pairs // n_items, minlength=len(interactions.user_ids))
             keep &= (counts >= self.min_interactions)[interactions.users]
         if not keep.any():
             raise InputError(

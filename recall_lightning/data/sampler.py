@@ -40,7 +40,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
-        order = torch.cat([order, order[: len(self) * self.world_size - self.n]])
+        order = order[torch.arange(len(self) * self.world_size) % self.n]  # around again for the last few
         skip, self.skip = self.skip, 0
         for index in order[self.rank :: self.world_size][skip:].tolist():
             yield self.epoch, index
@@ -63,7 +63,7 @@ class ResumableLoader(DataLoader[Any]):
     _resumed_at = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"batches": self._yielded}
+        return {"batches": self._yielded % len(self)}  # a whole epoch leaves nothing to skip
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         assert isinstance(self.sampler, EpochSampler)

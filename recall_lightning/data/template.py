@@ -39,10 +39,15 @@ class Template:
             raise InputError(
                 f"data.text: {template!r} is no template ({error}). Write column names in braces"
             ) from error
-        fields = [(literal, name) for literal, name in pieces if name is not None]
+        fields: list[tuple[str, str]] = []
+        tail = ""  # a brace of the text ends a piece without a field
+        for literal, name in pieces:
+            tail += literal
+            if name is not None:
+                fields.append((tail, name))
+                tail = ""
         if not fields or not all(name for _, name in fields):
             raise InputError(f"data.text: {template!r} names no column: write one in braces, such as '{{title}}'")
-        tail = "".join(literal for literal, name in pieces if name is None)
         self.template = template
         self._parts: list[_Part] = []
         literals = [literal for literal, _ in fields[1:]] + [tail]
@@ -50,7 +55,7 @@ class Template:
         for (_, name), literal in zip(fields, literals, strict=True):
             between = _BETWEEN.fullmatch(literal)
             assert between is not None  # every group may be empty
-            self._parts.append(_Part(separator, opening, name or "", between["close"]))
+            self._parts.append(_Part(separator, opening, name, between["close"]))
             separator, opening = between["separator"], between["open"]
         self._tail = separator + opening
 

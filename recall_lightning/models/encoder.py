@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from recall_lightning.errors import InputError
+
 Pooling = Literal["mean", "cls"]
 
 
@@ -19,7 +21,7 @@ class TextEncoder(nn.Module):
         dropout: replaces the model's own dropout rates; None keeps them.
 
     Raises:
-        ValueError: if the model has fewer layers than are to be frozen.
+        InputError: if the model has fewer layers than are to be frozen.
     """
 
     def __init__(
@@ -34,8 +36,9 @@ class TextEncoder(nn.Module):
             for module in model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = dropout
-                elif hasattr(module, "dropout_prob"):  # some attentions keep the rate as a number
-                    setattr(module, "dropout_prob", dropout)  # noqa: B010  # no stub knows it
+                for name, value in vars(module).items():  # some attentions keep their rate as a number
+                    if "dropout" in name and isinstance(value, (int, float)):
+                        setattr(module, name, dropout)
         self._freeze(frozen_layers)
 
     @property
@@ -66,7 +69,7 @@ class TextEncoder(nn.Module):
         if self.pooling == "cls":
             return hidden[:, 0].float()
         weights = mask[..., None].to(hidden.dtype)
-        return (hidden * weights).sum(1).float() / mask.sum(1, keepdim=True)
+        return (hidden * weights).sum(1).float() / mask.sum(1, keepdim=True).clamp(min=1)  # an empty text: zeros
 
     def encode(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...]) -> Tensor:
         """Encode texts that are sorted by length, bucket by bucket: the same vectors, without most of the filling.
@@ -87,10 +90,15 @@ class TextEncoder(nn.Module):
     def _freeze(self, frozen_layers: int) -> None:
         if frozen_layers == 0:
             return
-        layers = _layers(self.model)
-        if frozen_layers > len(layers):
-            raise ValueError(f"frozen_layers is {frozen_layers}, but the encoder has {len(layers)} layers")
-        kept = [] if frozen_layers == -1 else list(layers)[frozen_layers:]
+        kept: list[nn.Module] = []
+        if frozen_layers != -1:
+            layers = _layers(self.model)
+            if not 0 < frozen_layers <= len(layers):
+                raise InputError(
+                    f"model.encoder.frozen_layers is {frozen_layers}, but the encoder has {len(layers)} layers: give 0 "
+                    f"to {len(layers)}, or -1 for all"
+                )
+            kept = list(layers)[frozen_layers:]
         self.model.requires_grad_(False)
         for layer in kept:
             layer.requires_grad_(True)
@@ -101,7 +109,7 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList:
     count = model.config.num_hidden_layers
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
-        raise ValueError(
-            f"frozen_layers: no stack of {count} layers found in {type(model).__name__}: set it to 0 or -1"
+        raise InputError(
+            f"model.encoder.frozen_layers: no stack of {count} layers in {type(model).__name__}: give 0, or -1 for all"
         )
     return stacks[0]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recall_lightning.errors import InputError
 from recall_lightning.recipe import Recipe
 
 
@@ -67,8 +68,7 @@ class AttentionTower(UserTower):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         scores = self.score(vectors).transpose(1, 2) + self.lag[lags(vectors.shape[1], len(self.lag), vectors.device)]
-        visible = causal(present)
-        weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
+        weights = scores.masked_fill(~seen(present), float("-inf")).softmax(-1)
         return weights @ vectors
 
 
@@ -95,16 +95,17 @@ class TransformerTower(UserTower):
 
     def shape(self, dim: int, max_history: int) -> None:
         if dim % self.heads:
-            raise ValueError(f"heads is {self.heads}, which does not divide the item vectors' width of {dim}")
+            raise InputError(
+                f"model.user_tower.init_args.heads is {self.heads}, but heads share the item vectors' width of {dim} "
+                "evenly: give a divisor of it"
+            )
         self.scale = dim**0.5
         self.enter = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(self.dropout))
         self.blocks = nn.ModuleList(_Block(dim, self.heads, max_history, self.dropout) for _ in range(self.layers))
         self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        length = vectors.shape[1]
-        # an absent position sees itself alone: no row of the softmax is empty
-        visible = causal(present) | torch.eye(length, dtype=torch.bool, device=vectors.device)
+        visible = seen(present)
         hidden = self.enter(vectors)
         for block in self.blocks:
             hidden = block(hidden, visible)
@@ -165,6 +166,11 @@ def causal(present: Tensor, last: int | None = None) -> Tensor:
     if last is not None:
         window = window.triu(1 - last)
     return window & present[:, None, :]
+
+
+def seen(present: Tensor) -> Tensor:
+    """`causal`, but an absent position sees itself, too: no row of a softmax is then empty."""
+    return causal(present) | torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
 
 
 def lags(length: int, longest: int, device: torch.device) -> Tensor:

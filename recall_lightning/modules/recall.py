@@ -81,6 +81,10 @@ class RecallModule(L.LightningModule):
         super().__init__()
         if refresh_every_epochs < 1:
             raise InputError(f"model.refresh_every_epochs is {refresh_every_epochs}: give 1 or more")
+        if not ks or min(ks) < 1:
+            raise InputError(
+                f"model.ks is {ks}, but a list holds at least one item: give numbers from 1 up, such as [10]"
+            )
         if predict_k < 1:
             raise InputError(f"model.predict_k is {predict_k}: give 1 or more")
         # in a tuple, so that they are parts of the model alone, which is made of them in `build`

@@ -1,14 +1,19 @@
 """Recommendations as a table, and as a file."""
 
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recall_lightning.errors import InputError
 
@@ -31,8 +36,26 @@ class Recommendations:
 
     def of(self, user_id: str) -> list[tuple[str, float]]:
         """`(item_id, score)` of one user, best first."""
-        rows = self.table.filter(pa.compute.equal(self.table["user_id"], user_id)).to_pydict()
+        rows = self.table.filter(pc.equal(self.table["user_id"], user_id)).to_pydict()
         return list(zip(rows["item_id"], rows["score"], strict=True))
+
+
+def table_of(
+    user_ids: Sequence[str], item_ids: Sequence[str], rows: NDArray[np.int64], scores: NDArray[np.float32]
+) -> pa.Table:
+    """Ranked rows of the catalogue as a table of recommendations.
+
+    Args:
+        user_ids: `(users,)`.
+        item_ids: `(items,)` the catalogue's ids.
+        rows: `(users, k)` int64, best first, -1 where there is no more.
+        scores: `(users, k)` float32.
+    """
+    present = rows >= 0
+    items = pa.array(item_ids, pa.string()).take(pa.array(rows[present]))
+    ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)[present]
+    users = pa.array(user_ids, pa.string()).take(pa.array(np.repeat(np.arange(len(user_ids)), present.sum(1))))
+    return pa.table([users, items, pa.array(ranks), pa.array(scores[present], pa.float32())], schema=SCHEMA)
 
 
 def write(tables: Iterable[pa.Table], path: Path) -> None:
@@ -44,15 +67,30 @@ def write(tables: Iterable[pa.Table], path: Path) -> None:
     check_writable(path)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
         try:
-            make = pq.ParquetWriter if path.suffix == ".parquet" else pacsv.CSVWriter
-            with make(file, SCHEMA) as writer:
-                for table in tables:
-                    writer.write_table(table)
+            (_write_parquet if path.suffix == ".parquet" else _write_csv)(tables, file)
         except BaseException:
             os.unlink(file.name)
             raise
-    os.chmod(file.name, 0o644)
+    os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
     os.replace(file.name, path)
+
+
+def _write_parquet(tables: Iterable[pa.Table], file: IO[bytes]) -> None:
+    with pq.ParquetWriter(file, SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def _write_csv(tables: Iterable[pa.Table], file: IO[bytes]) -> None:
+    """Quotes only where an id needs it, unlike Arrow's writer."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SCHEMA.names)
+    for table in tables:
+        columns = [column.cast(pa.string()).to_pylist() for column in table.columns]
+        writer.writerows(zip(*columns, strict=True))
+    text.flush()
+    text.detach()
 
 
 def check_writable(path: Path) -> None:

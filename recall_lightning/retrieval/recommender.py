@@ -19,7 +19,7 @@ from recall_lightning.errors import InputError
 from recall_lightning.models.scoring import top_k
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.recall import RecallModule
-from recall_lightning.retrieval.recommendations import SCHEMA, Recommendations
+from recall_lightning.retrieval.recommendations import Recommendations, table_of
 
 Histories = str | Path | InteractionLog | Mapping[str, Sequence[str]]
 
@@ -151,7 +151,8 @@ class Recommender:
                 )
                 if empty.any():
                     scores[empty], rows[empty] = self._most_popular(int(empty.sum()), k, allowed)
-            yield self._table(grouped.user_ids[first : first + len(starts)], rows.cpu().numpy(), scores.cpu().numpy())
+            asked = grouped.user_ids[first : first + len(starts)]
+            yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
 
     def similar(self, *, item: str | None = None, text: str | None = None, k: int = 10) -> list[tuple[str, str, float]]:
         """The nearest items to an item, or to a text.
@@ -228,14 +229,6 @@ class Recommender:
         filled[:, :width] = scores[:width]
         filled_rows[:, :width] = torch.where(scores[:width] > -torch.inf, rows[:width], -1)
         return filled, filled_rows
-
-    def _table(self, user_ids: list[str], rows: Ints, scores: np.ndarray) -> pa.Table:  # type: ignore[type-arg]
-        present = rows >= 0
-        ids = pa.array(self.pool.ids, pa.string()).take(pa.array(rows[present]))
-        counts = present.sum(1)
-        ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1), rows.shape)[present]
-        users = pa.array(user_ids, pa.string()).take(pa.array(np.repeat(np.arange(len(user_ids)), counts)))
-        return pa.table([users, ids, pa.array(ranks), pa.array(scores[present], pa.float32())], schema=SCHEMA)
 
 
 @dataclass(frozen=True)

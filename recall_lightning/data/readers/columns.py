@@ -57,12 +57,12 @@ def _times(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[Any]:
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         if values.null_count:
             raise _wrong_time(None, int(np.flatnonzero(values.is_null().to_numpy())[0]) + first_row, path)
-        micros: NDArray[np.int64] = values.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+        micros: NDArray[np.int64] = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
         return micros // 1_000_000 if not (micros % 1_000_000).any() else micros / 1e6
     if pa.types.is_integer(values.type) and not values.null_count:
         return np.asarray(values.to_numpy(), np.int64)
     strings = values.cast(pa.string()).fill_null("").combine_chunks()
-    integer = pc.match_substring_regex(strings, r"^\s*[+-]?\d{1,18}\s*$")
+    integer = pc.match_substring_regex(strings, r"^\s*-?\d{1,18}\s*$")
     if pc.all(integer).as_py():
         return np.asarray(pc.utf8_trim_whitespace(strings).cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
     number = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")

@@ -49,13 +49,14 @@ class MovieLens(Reader):
         return interaction_log(read_table(path), path, weight="rating")
 
     def read_items(self, template: str) -> Catalogue:
-        if (self.path / "u.item").is_file():
-            table, first_row = _items_100k(self.path / "u.item"), 1
-        elif (self.path / "movies.dat").is_file():
-            table, first_row = _items_1m(self.path / "movies.dat"), 1
+        if (path := self.path / "u.item").is_file():
+            table, first_row = _items_100k(path), 1
+        elif (path := self.path / "movies.dat").is_file():
+            table, first_row = _items_1m(path), 1
         else:
-            table, first_row = _items_atomic(self._atomic("item")), 2
-        return described(table, template, self.path, first_row=first_row)
+            path = self._atomic("item")
+            table, first_row = _items_atomic(path), 2
+        return described(table, template, path, first_row=first_row)
 
     def _atomic(self, kind: str) -> Path:
         found = sorted(self.path.glob(f"*.{kind}"))
@@ -108,14 +109,20 @@ def _items_atomic(path: Path) -> pa.Table:
     table = read_table(path)
     names = ("movie_title", "release_year", "class" if "class" in table.column_names else "genre")
     titles, years, genres = (column(table, name, path).to_pylist() for name in names)
-    return _items(table, path, list(zip(titles, years, strict=True)), [", ".join(text.split()) for text in genres])
+    dated = [(title.replace("unkonwn", "unknown"), year) for title, year in zip(titles, _known(years), strict=True)]
+    return _items(table, path, dated, [", ".join(text.split()) for text in _known(genres)])
+
+
+def _known(values: list[str]) -> list[str]:
+    """RecBole writes "unknown" or "unkonwn" where GroupLens has nothing."""
+    return ["" if value in {"unknown", "unkonwn"} else value for value in values]
 
 
 def _items(table: pa.Table, path: Path, dated: list[tuple[str, str]], genres: list[str]) -> pa.Table:
     return pa.table(
         {
             "item_id": column(table, "item_id", path),
-            "title": [_ARTICLE.sub(r"\2 \1", title) for title, _ in dated],
+            "title": [_ARTICLE.sub(r"\2 \1", title).replace("L' ", "L'") for title, _ in dated],
             "year": [year for _, year in dated],
             "genres": genres,
         }

@@ -40,11 +40,13 @@ def read_table(path: Path, *, encoding: str = "utf-8") -> pa.Table:
     if kind == ".parquet":
         return _read_parquet(path)
     if kind in {".jsonl", ".ndjson"}:
-        return _read_json_lines(path)
+        return _read_json_lines(path, encoding)
     if kind not in _DELIMITERS:
         known = ", ".join([*_DELIMITERS, ".parquet", ".jsonl"])
         raise InputError(f"{path}: '{kind or path.name}' is no known kind of table. Known endings: {known}")
-    return read_delimited(path, _DELIMITERS[kind], encoding=encoding, quoted=kind not in _ATOMIC)
+    atomic = kind in _ATOMIC
+    table = read_delimited(path, _DELIMITERS[kind], encoding=encoding, quoted=not atomic)
+    return _named(table, [name.split(":")[0] for name in table.column_names], path) if atomic else table
 
 
 def read_delimited(
@@ -82,13 +84,9 @@ def read_delimited(
         # the header alone first: a column's type can only be given by its name
         schema = pacsv.open_csv(pa.BufferReader(data), read, parse).schema
         table = pacsv.read_csv(pa.BufferReader(data), read, parse, columns(schema))
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError, LookupError, OSError) as error:
         raise InputError(f"{path}{_mended(str(error), encoding)}") from error
-    names = [name.split(":")[0] for name in table.column_names] if path.suffix in _ATOMIC else table.column_names
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError(f"{path}, row 1: column '{min(twice)}' stands twice in the header. Rename one")
-    return table.rename_columns(names)
+    return _named(table, table.column_names, path)
 
 
 def column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
@@ -102,14 +100,27 @@ def column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
             f"{path}, row 1: no column '{name}', only {', '.join(table.column_names)}. Rename one in the header"
         )
     values = table[name]
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        values = pa.chunked_array([pc.binary_join(chunk.cast(pa.list_(pa.string())), ", ") for chunk in values.chunks])
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    return values.cast(pa.string()).fill_null("").combine_chunks()
+    try:
+        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            lists = [chunk.cast(pa.list_(pa.string())) for chunk in values.chunks]
+            values = pa.chunked_array([pc.binary_join(chunk, ", ") for chunk in lists], pa.string())
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        return values.cast(pa.string()).fill_null("").combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(
+            f"{path}: column '{name}' can't be read as text (it holds {table[name].type}). Write it as strings in UTF-8"
+        ) from error
 
 
-def _bytes(path: Path, delimiter: str) -> pa.Buffer:
+def _named(table: pa.Table, names: list[str], path: Path) -> pa.Table:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InputError(f"{path}, row 1: column '{min(twice)}' stands twice in the header. Rename one")
+    return table.rename_columns(names)
+
+
+def _bytes(path: Path, delimiter: str = "") -> pa.Buffer:
     with pa.input_stream(str(path), compression="detect") as stream:
         data = stream.read()
     if len(delimiter) > 1:  # one pass over the bytes; pandas would fall back to a parser 20 times slower
@@ -123,12 +134,12 @@ def _mended(error: str, encoding: str) -> str:
         row, _, rest = error.partition("Row #")[2].partition(": Expected ")
         expected, got = rest.split(":")[0].split(" columns, got ")
         few = int(got) < int(expected)
-        cure = (
-            "Fill in the missing fields"
-            if few
-            else "Quote a field that holds a delimiter (or take out the stray quote that joins rows)"
-        )
+        cure = "Fill in the missing fields" if few else "Quote a field that holds a delimiter"
+        if '"' in rest:
+            cure += ", or take out the stray quote that joins rows"
         return f", row {row}: {got} fields, but the header has {expected}. {cure}"
+    if "Empty CSV" in error:
+        return ": no row after the header. Each entry needs one"
     if "UTF8" in error or "decode" in error or "encoding" in error.lower():
         return f": the text is not {encoding}. Give its encoding, such as latin-1"
     return f": not readable as a table ({error.splitlines()[0]}). Open it and check its first rows"
@@ -141,20 +152,33 @@ def _read_parquet(path: Path) -> pa.Table:
         raise InputError(f"{path}: no readable Parquet file ({str(error).splitlines()[0]}). Write it again") from error
 
 
-def _read_json_lines(path: Path) -> pa.Table:
+def _read_json_lines(path: Path, encoding: str) -> pa.Table:
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            return pajson.read_json(stream)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}{_broken_json_line(path, str(error))}") from error
+        data = _bytes(path).to_pybytes().decode(encoding).encode()  # Arrow itself would let broken UTF-8 pass
+    except (UnicodeError, LookupError, OSError) as error:
+        raise InputError(f"{path}{_mended(str(error), encoding)}") from error
+    try:
+        table = pajson.read_json(pa.BufferReader(data))
+        dated = [(field.name, pa.string()) for field in table.schema if pa.types.is_timestamp(field.type)]
+        if dated:  # Arrow's guess: but an id such as "2000-01-01" is a string like any other
+            options = pajson.ParseOptions(explicit_schema=pa.schema(dated))
+            table = pajson.read_json(pa.BufferReader(data), parse_options=options)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}{_broken_json_line(data, str(error))}") from error
+    return table
 
 
-def _broken_json_line(path: Path, error: str) -> str:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        lines = stream.read().splitlines()
-    for number, line in enumerate(lines, start=1):
+def _broken_json_line(data: bytes, error: str) -> str:
+    kinds: dict[str, str] = {}
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
-            json.loads(line or b"{}")
+            entry = json.loads(line.strip() or b"{}")
         except ValueError as wrong:
             return f", row {number}: no JSON object ({wrong}). Each line must hold one"
-    return f": not readable as JSON Lines ({error.splitlines()[0]}). Give each column one type throughout"
+        if not isinstance(entry, dict):
+            return f", row {number}: {entry!r} is no JSON object. Each line must hold one"
+        for name, value in entry.items():
+            kind = "number" if type(value) in {int, float} else type(value).__name__
+            if value is not None and kinds.setdefault(name, kind) != kind:
+                return f", row {number}: '{name}' is {value!r}, a {kind}, but above a {kinds[name]}. Keep to one type"
+    return f": not readable as JSON Lines ({error.splitlines()[0]}). Write it again, an object a line"

@@ -9,6 +9,8 @@ from recall_lightning.data.interactions import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.columns import interaction_log
 from recall_lightning.data.readers.tables import column, read_table
+from recall_lightning.data.template import Template
+from recall_lightning.errors import InputError
 
 
 class Tabular(Reader):
@@ -60,6 +62,11 @@ def read_items(path: str | Path, template: str, *, encoding: str = "utf-8") -> C
 
 def described(table: pa.Table, template: str, path: Path, *, first_row: int = 2) -> Catalogue:
     """The catalogue of a table with a column `item_id`."""
+    if len(table) == 0:
+        raise InputError(f"{path}: no row after the header. Each item needs one")
     column(table, "item_id", path)  # its absence is told before the template's columns are looked for
-    columns = {name: column(table, name, path).to_pylist() for name in table.column_names}
+    made = Template(template)
+    made.check(table.column_names, str(path))
+    used = {"item_id", "title", "name", *made.fields}  # the others may hold what is no text
+    columns = {name: column(table, name, path).to_pylist() for name in table.column_names if name in used}
     return describe(columns, template, str(path), first_row=first_row)

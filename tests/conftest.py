@@ -1,0 +1,80 @@
+"""What many tests need: a tiny encoder, and the real MovieLens-100K."""
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that asks a hub is a bug
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)  # tiny tensors: a second thread only waits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """The folder of a BERT of 2 layers, 32 wide, random weights, that spells words letter by letter."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    letters = list(string.ascii_lowercase + string.digits + string.punctuation)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=128,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def movielens(tmp_path_factory) -> Path:
+    """MovieLens-100K, fetched as a user would."""
+    from recall_lightning.data.fetching import fetch
+    from recall_lightning.data.sources import KNOWN
+
+    return fetch(KNOWN["movielens-100k"], tmp_path_factory.mktemp("downloads"))
+
+
+TYPED_ITEMS = """item_id,title,year,genres
+heat,Heat,1995,"Action, Crime"
+alien,Alien,1979,"Horror, Sci-Fi"
+brazil,Brazil,1985,"Comedy, Sci-Fi"
+fargo,Fargo,1996,"Crime, Thriller"
+007,"From Russia, with Love",1963,Action
+"""
+
+TYPED_INTERACTIONS = """user_id,item_id,timestamp
+ann,heat,1
+ann,alien,2
+ann,brazil,3
+ann,fargo,4
+bob,alien,1
+bob,brazil,2
+bob,007,3
+cy,007,5
+cy,heat,6
+cy,fargo,7
+cy,alien,8
+"""
+
+
+@pytest.fixture
+def typed(tmp_path) -> Path:
+    """A folder with a user's own two tables."""
+    (tmp_path / "items.csv").write_text(TYPED_ITEMS)
+    (tmp_path / "interactions.csv").write_text(TYPED_INTERACTIONS)
+    return tmp_path

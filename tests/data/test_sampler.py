@@ -1,0 +1,149 @@
+"""The order of training: every sequence once an epoch, shared among processes, resumable at any batch."""
+
+import logging
+import warnings
+
+import lightning as L
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
+
+
+def indices(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return [index for _, index in sampler]
+
+
+@given(st.integers(0, 40), st.integers(0, 5))
+def test_every_index_comes_once_an_epoch(n, epoch):
+    assert sorted(indices(EpochSampler(n, seed=0), epoch)) == list(range(n))
+
+
+def test_an_epochs_order_follows_from_seed_and_epoch():
+    order = indices(EpochSampler(50, seed=0))
+    assert indices(EpochSampler(50, seed=0)) == order != list(range(50))
+    assert indices(EpochSampler(50, seed=0), epoch=1) != order
+    assert indices(EpochSampler(50, seed=1)) != order
+
+
+def test_the_epoch_goes_along_with_each_index():
+    sampler = EpochSampler(3, seed=0)
+    sampler.set_epoch(7)
+    assert {epoch for epoch, _ in sampler} == {7}
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_ranks_share_the_indices_equally_and_see_but_the_last_few_twice(n, world_size):
+    shares = [indices(EpochSampler(n, seed=0, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert (
+        {len(share) for share in shares}
+        == {len(EpochSampler(n, seed=0, world_size=world_size))}
+        == {-(-n // world_size)}
+    )
+    together = [index for share in shares for index in share]
+    assert set(together) == set(range(n))
+    if n % world_size == 0:
+        assert len(set(together)) == len(together)
+
+
+def test_ranks_together_walk_the_order_of_one_process():
+    shares = [indices(EpochSampler(6, seed=0, rank=rank, world_size=2)) for rank in range(2)]
+    assert [index for pair in zip(*shares, strict=True) for index in pair] == indices(EpochSampler(6, seed=0))
+
+
+def test_skipping_holds_for_one_epoch():
+    sampler = EpochSampler(10, seed=0)
+    whole = indices(sampler)
+    sampler.skip = 4
+    assert indices(sampler) == whole[4:]
+    assert indices(sampler) == whole
+
+
+def loader(workers, n=10):
+    return ResumableLoader(
+        Keys(), sampler=EpochSampler(n, seed=1), batch_size=3, collate_fn=tuple, num_workers=workers
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_loader_goes_on_at_the_batch_where_it_stopped(workers, stop):
+    whole = list(loader(workers))
+    assert len(whole) == 4
+    stopped = loader(workers)
+    batches = iter(stopped)
+    seen = [next(batches) for _ in range(stop)]
+    state = stopped.state_dict()  # workers have fetched more by now: that must not count
+
+    resumed = loader(workers)
+    resumed.load_state_dict(state)
+    assert seen + list(resumed) == whole
+    assert list(resumed) == whole  # an epoch later nothing is skipped
+
+
+def test_a_resumed_loader_counts_from_where_the_epoch_began():
+    resumed = loader(0)
+    resumed.load_state_dict({"batches": 2})
+    next(iter(resumed))
+    assert resumed.state_dict() == {"batches": 3}
+
+
+def test_after_a_whole_epoch_nothing_is_left_to_skip():
+    done = loader(0)
+    whole = list(done)
+    resumed = loader(0)
+    resumed.load_state_dict(done.state_dict())
+    assert list(resumed) == whole
+
+
+class Recorder(L.LightningModule):
+    """Writes down what it is trained on, and dies after `stop` batches."""
+
+    def __init__(self, stop=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.stop = [], stop
+
+    def training_step(self, batch, batch_idx):
+        if len(self.seen) == self.stop:
+            raise TimeoutError
+        self.seen.append((self.current_epoch, batch_idx, batch))
+        return self.weight * 1.0
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Data(L.LightningDataModule):
+    def train_dataloader(self):
+        made = loader(0)
+        made.sampler.set_epoch(self.trainer.current_epoch)
+        return made
+
+
+def trained(folder, module, **options):
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    checkpoints = [ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(
+        max_epochs=3, accelerator="cpu", callbacks=checkpoints, default_root_dir=folder, **quiet
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, Data(), **options)
+    return module.seen
+
+
+@pytest.mark.parametrize("stop", [2, 4, 5])  # inside an epoch, at its very end, in the next one
+def test_a_run_that_was_stopped_and_resumed_sees_what_an_unbroken_one_sees(tmp_path, stop):
+    whole = trained(tmp_path / "whole", Recorder())
+    assert len(whole) == 12
+    stopped = Recorder(stop)
+    with pytest.raises(TimeoutError):
+        trained(tmp_path / "stopped", stopped)
+    checkpoint = tmp_path / "stopped" / f"step={stop}.ckpt"
+    assert stopped.seen + trained(tmp_path / "resumed", Recorder(), ckpt_path=checkpoint) == whole
