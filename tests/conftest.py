@@ -72,9 +72,19 @@ cy,alien,8
 """
 
 
+@pytest.fixture(scope="session")
+def write_typed():
+    """Writes a user's own two tables into a folder."""
+
+    def write(folder: Path) -> Path:
+        (folder / "items.csv").write_text(TYPED_ITEMS)
+        (folder / "interactions.csv").write_text(TYPED_INTERACTIONS)
+        return folder
+
+    return write
+
+
 @pytest.fixture
-def typed(tmp_path) -> Path:
+def typed(tmp_path, write_typed) -> Path:
     """A folder with a user's own two tables."""
-    (tmp_path / "items.csv").write_text(TYPED_ITEMS)
-    (tmp_path / "interactions.csv").write_text(TYPED_INTERACTIONS)
-    return tmp_path
+    return write_typed(tmp_path)

@@ -3,6 +3,7 @@
 from lightning.pytorch.callbacks import Callback
 
 from recall_lightning.callbacks.hyperparameters import FinalMetrics
+from recall_lightning.callbacks.interrupted import Interrupted
 from recall_lightning.callbacks.predictions import RecommendationWriter
 from recall_lightning.callbacks.projector import ItemSpace
 from recall_lightning.callbacks.rates import Rates
@@ -13,4 +14,4 @@ from recall_lightning.callbacks.similarities import SimilarityHistograms
 def default_callbacks() -> list[Callback]:
     """Those that the program always uses; each does nothing where the logger can't show it."""
     shown = [Rates(), SimilarityHistograms(), RecommendationSamples(), ItemSpace(), FinalMetrics()]
-    return [*shown, RecommendationWriter()]
+    return [*shown, RecommendationWriter(), Interrupted()]

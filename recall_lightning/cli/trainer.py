@@ -15,15 +15,24 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import transformers
 import yaml
 from jsonargparse import ArgumentError
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.errors import InputError
 from recall_lightning.modules.checkpoint import read_checkpoint
 from recall_lightning.modules.recall import RecallModule
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Keeps a run's settings in the run's folder, and where there is none (no logger), nowhere."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.loggers:
+            super().setup(trainer, pl_module, stage)
 
 
 class RecallCLI(LightningCLI):
@@ -111,6 +120,7 @@ def run(given: list[str]) -> None:
                 seed_everything_default=0,
                 parser_kwargs={"exit_on_error": False},
                 trainer_defaults={"callbacks": default_callbacks()},
+                save_config_callback=SaveRunConfig,
                 save_config_kwargs={"overwrite": True},
                 load_from_checkpoint_support=False,
                 auto_configure_optimizers=False,

@@ -26,7 +26,11 @@ class _Batch:
         return replace(self, **moved)
 
     def pin_memory(self) -> Self:
-        pinned = {f.name: v.pin_memory() for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        pinned = {
+            f.name: value.pin_memory()
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), (Tensor, TokenBatch))
+        }
         return replace(self, **pinned)
 
 

@@ -52,6 +52,9 @@ class TokenBatch:
     mask: Tensor
     buckets: tuple[tuple[int, int, int], ...]
 
+    def pin_memory(self) -> "TokenBatch":
+        return TokenBatch(self.ids.pin_memory(), self.mask.pin_memory(), self.buckets)
+
     def to(self, device: torch.device, non_blocking: bool = False) -> "TokenBatch":
         return TokenBatch(
             self.ids.to(device, non_blocking=non_blocking),
@@ -166,7 +169,11 @@ def tokenize(
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.save(file, packed)
+            try:
+                np.save(file, packed)
+            except BaseException:
+                os.unlink(file.name)
+                raise
         os.replace(file.name, path)
     return _unpack(packed, len(texts), frame)
 
@@ -180,5 +187,6 @@ def _fingerprint(texts: Sequence[str], tokenizer: Any, max_tokens: int) -> str:
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     digest.update(str(max_tokens).encode())
     for text in texts:
-        digest.update(b"\0" + text.encode())
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()

@@ -32,7 +32,7 @@ def texts_of(n_items):
 
 
 FRAME = Frame([CLS], [SEP], 0)
-TRAIN = interactions_of([4, 0, 5, 2], [], [1], [3, 5], [0, 1, 2, 3, 4, 5, 6])
+TRAIN = interactions_of([4, 0, 5, 2], [], [1], [], [3, 5], [0, 1, 2, 3, 4, 5, 6])
 N_ITEMS = 20
 
 
@@ -55,10 +55,11 @@ def test_histories_and_what_came_next_stand_at_the_right():
 
 def test_all_that_a_user_met_is_known_also_what_lies_outside_the_sequence():
     made = collator(max_history=3)
-    batch = made([(0, 2), (0, 1)])
-    assert made.spans[2].tolist() == [7, 11]
-    assert catalogue_rows(batch, batch.history) == [[0, 1, 2], [-1, -1, 3]]
-    assert batch.known.tolist() == [[0, 1, 2, 3, 4, 5, 6], [3, 5, -1, -1, -1, -1, -1]]
+    batch = made([(0, 3), (0, 2), (0, 1)])
+    assert made.spans[1:].tolist() == [[5, 7], [7, 11], [10, 14]]
+    assert catalogue_rows(batch, batch.history) == [[3, 4, 5], [0, 1, 2], [-1, -1, 3]]
+    whole = [0, 1, 2, 3, 4, 5, 6]
+    assert batch.known.tolist() == [whole, whole, [3, 5, -1, -1, -1, -1, -1]]
 
 
 def test_each_distinct_item_stands_once_and_by_length_of_text():

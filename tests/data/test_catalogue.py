@@ -3,6 +3,7 @@
 import pytest
 
 from recall_lightning.data.catalogue import describe
+from recall_lightning.data.readers.tabular import read_items
 from recall_lightning.errors import InputError
 
 
@@ -67,3 +68,10 @@ def test_people_are_shown_the_title_or_the_text_where_there_is_none():
     assert described(("7", "Heat", "Fox"), title="brand").titles == ["Fox"]
     assert describe({"item_id": ["7"], "text": ["Warm"]}, "{text}", "items.csv").titles == ["Warm"]
     assert describe({"item_id": ["7"], "name": ["Pen"], "b": ["Bic"]}, "By {b}", "items.csv").titles == ["Pen"]
+
+
+@pytest.mark.parametrize("column", ["title", "name"])
+def test_of_a_file_people_are_shown_the_title_or_name_though_the_text_leaves_it_out(tmp_path, column):
+    (tmp_path / "items.csv").write_text(f"item_id,{column},plot\n7,Heat,A thief and a detective\n")
+    catalogue = read_items(tmp_path / "items.csv", "{plot}")
+    assert (catalogue.texts, catalogue.titles) == (["A thief and a detective"], ["Heat"])

@@ -17,10 +17,14 @@ TEXTS = {
 LOG = [("1", "1", 5, 978300760), ("2", "3", 3, 978300761), ("1", "2", 4, 978300759)]  # user, movie, rating, second
 
 
+GENRES = [
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+]  # fmt: skip
+
+
 def flags(genres):
-    names = ("unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
-             "Musical Mystery Romance Sci-Fi Thriller War Western").split()  # fmt: skip
-    return "|".join("1" if name in genres.split() else "0" for name in names)
+    return "|".join("1" if name in genres.split() else "0" for name in GENRES)
 
 
 def movielens_100k(folder):

@@ -90,6 +90,8 @@ def test_a_resumed_loader_counts_from_where_the_epoch_began():
     resumed.load_state_dict({"batches": 2})
     next(iter(resumed))
     assert resumed.state_dict() == {"batches": 3}
+    next(iter(resumed))  # an epoch anew
+    assert resumed.state_dict() == {"batches": 1}
 
 
 def test_after_a_whole_epoch_nothing_is_left_to_skip():

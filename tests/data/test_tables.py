@@ -105,6 +105,12 @@ def test_no_row_is_lost_whatever_quotes_stand_inside_fields(tmp_path):
     assert read_table(tmp_path / "t.csv")["item_id"].to_pylist() == ['5" pipe', 'a "b" c', 'd "e"']
 
 
+def test_a_new_line_inside_a_field_may_fall_where_arrow_cuts_the_file_into_blocks(tmp_path):
+    items = ["\n" * 1000 + str(i) for i in range(2500)]  # 2.5 MB: blocks are of one
+    (tmp_path / "t.csv").write_bytes(as_csv({"item_id": items}))
+    assert read_table(tmp_path / "t.csv")["item_id"].to_pylist() == items
+
+
 def test_a_quote_in_an_atomic_file_is_a_character(tmp_path):
     (tmp_path / "t.item").write_text('item_id:token\ttitle:token_seq\n1\t"Heat\n2\tAlien"\n')
     assert read_table(tmp_path / "t.item")["title"].to_pylist() == ['"Heat', 'Alien"']
@@ -173,12 +179,12 @@ H = "user_id,item_id,timestamp\n"
         ("r.csv", "user_id,item_id,item_id\na,b,c\n", "r.csv, row 1: column 'item_id' stands twice in the header."),
         ("r.inter", "user_id:token\titem_id:token\titem_id:float\na\tb\t1\n", "r.inter, row 1: column 'item_id' stand"),
         ("r.parquet", "no Parquet", "r.parquet: no readable Parquet file"),
-        ("r.csv.gz", "no gzip", "r.csv.gz: not readable as a table (zlib inflate failed: incorrect header check). Open"),
+        ("r.csv.gz", "no gzip", "r.csv.gz: not readable as a table (zlib inflate failed: incorrect"),
         ("r.csv.zst", "no zstd", "r.csv.zst: not readable as a table (ZSTD decompress failed"),
         ("r.jsonl.gz", "no gzip", "r.jsonl.gz: not readable as a table (zlib"),
         ("r.jsonl", '{"user_id": "a", "item_id": "b"}\n\n{"user_id": \n', "r.jsonl, row 3: no JSON object (Exp"),
         ("r.jsonl", '{"user_id": "a", "item_id": "b"}\n5\n', "r.jsonl, row 2: 5 is no JSON object. Each line must"),
-        ("r.jsonl", '{"user_id": "a", "item_id": "b"}\n{"user_id": 5, "item_id": "b"}', "r.jsonl, row 2: 'user_id' is 5"),
+        ("r.jsonl", '{"user_id": "a", "item_id": "b"}\n{"user_id": 5, "item_id": "b"}', "r.jsonl, row 2: 'user_id' is"),
         ("r.xlsx", "PK", "r.xlsx: '.xlsx' is no known kind of table. Known endings: .csv"),
         ("ratings", "a", "ratings: 'ratings' is no known kind of table. Known endings: .csv"),
     ],

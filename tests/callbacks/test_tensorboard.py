@@ -1,0 +1,99 @@
+"""What a run shows in TensorBoard, and in a CSV logger."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from recall_lightning import ItemTower, MovieLens, RecallDataModule, RecallLoss, RecallModule, TransformerTower
+from recall_lightning.callbacks import default_callbacks
+from recall_lightning.modules.recall import EncoderConfig
+
+
+def fit(logger, movielens, tiny_encoder, folder):
+    module = RecallModule(
+        EncoderConfig(str(tiny_encoder)), TransformerTower(1, 2), ItemTower(16), RecallLoss(learn_temperature=True)
+    )
+    data = RecallDataModule(
+        MovieLens(str(movielens)), "{title}", str(tiny_encoder), batch_size=8, max_encoded_items=16, max_history=10
+    )
+    trainer = L.Trainer(
+        max_epochs=2, limit_train_batches=4, limit_val_batches=1, logger=logger, accelerator="cpu",
+        log_every_n_steps=2, callbacks=default_callbacks(), enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def events(movielens, tiny_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    trainer = fit(TensorBoardLogger(folder, default_hp_metric=False), movielens, tiny_encoder, folder)
+    shown = EventAccumulator(trainer.log_dir)
+    shown.Reload()
+    return trainer, shown
+
+
+def test_losses_rates_and_metrics_are_curves(events):
+    _, shown = events
+    curves = set(shown.Tags()["scalars"])
+    assert curves >= {
+        "train/loss", "train/nll", "train/penalty", "train/temperature", "lr/encoder", "lr/towers",
+        "speed/items_per_second", "speed/tokens_per_second", "speed/users_per_second",
+        *(f"val/{name}@{k}" for name in ("recall", "precision", "ndcg", "mrr", "hit_rate") for k in (10, 50)),
+    }  # fmt: skip
+    assert [event.step for event in shown.Scalars("speed/tokens_per_second")] == [2, 4, 6, 8]
+    assert all(event.value > 0 for event in shown.Scalars("speed/tokens_per_second"))
+
+
+def test_similarities_of_positives_and_negatives_are_histograms(events):
+    _, shown = events
+    assert set(shown.Tags()["histograms"]) == {"similarity/positives", "similarity/negatives"}
+    for name in ("similarity/positives", "similarity/negatives"):
+        histogram = shown.Histograms(name)[-1].histogram_value
+        assert -1.001 <= histogram.min < histogram.max <= 1.001
+    negatives = shown.Histograms("similarity/negatives")[-1].histogram_value.num
+    assert negatives == pytest.approx(20 * shown.Histograms("similarity/positives")[-1].histogram_value.num, rel=0.05)
+
+
+def test_the_lists_of_some_users_are_texts_with_what_they_took(events):
+    trainer, shown = events
+    pages = [tag for tag in shown.Tags()["tensors"] if tag.startswith("user ")]
+    assert len(pages) == 5
+    text = shown.Tensors(pages[0])[-1].tensor_proto.string_val[0].decode()
+    user = pages[0].removeprefix("user ").split("/")[0]
+    data = trainer.datamodule
+    row = data.interactions.user_ids.index(user)
+    took = data.catalogue.titles[data.interactions.history(row)[-2]]
+    assert f"**Took next**: {took}" in text
+    assert "10. " in text
+
+
+def test_the_item_space_has_a_title_for_each_vector(events):
+    trainer, _ = events
+    metadata = next(Path(trainer.log_dir).rglob("metadata.tsv")).read_text(encoding="utf-8").splitlines()
+    vectors = next(Path(trainer.log_dir).rglob("tensors.tsv")).read_text().splitlines()
+    assert metadata[0] == "title\tinteractions"
+    assert len(metadata) - 1 == len(vectors) == 1682
+    assert metadata[1].startswith("Star Wars\t")
+    assert len(vectors[0].split("\t")) == 16
+
+
+def test_hyperparameters_stand_beside_the_best_metrics(events):
+    _, shown = events
+    assert "_hparams_/session_start_info" in shown.summary_metadata
+    content = shown.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"model.optimizer.encoder_lr" in content
+    best = max(event.value for event in shown.Scalars("val/recall@10"))
+    assert shown.Scalars("best/val/recall@10")[-1].value == pytest.approx(best)
+
+
+def test_a_csv_logger_by_config_alone_gets_the_same_columns(movielens, tiny_encoder, tmp_path):
+    trainer = fit(CSVLogger(tmp_path), movielens, tiny_encoder, tmp_path)
+    header = (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/nll", "val/recall@10", "lr/encoder", "speed/items_per_second"} <= set(header)
+    assert "model.optimizer.encoder_lr" in (tmp_path / "lightning_logs" / "version_0" / "hparams.yaml").read_text()
+    assert trainer.logger.name == "lightning_logs"

@@ -1,0 +1,206 @@
+"""The program: what it answers to bad input, and how fast it helps."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recall_lightning.cli.main import main
+from recall_lightning.modules.checkpoint import read_checkpoint
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def config(typed, tiny_encoder) -> Path:
+    """A config of a user's own two tables."""
+    settings = {
+        "trainer": {"logger": False, "accelerator": "cpu", "max_epochs": 1, "default_root_dir": str(typed)},
+        "data": {
+            "reader": {
+                "class_path": "recall_lightning.Tabular",
+                "init_args": {"interactions": str(typed / "interactions.csv"), "items": str(typed / "items.csv")},
+            },
+            "text": "{title} ({year}). {genres}",
+        },
+        "model": {"encoder": {"path": str(tiny_encoder)}},
+    }
+    (typed / "config.yaml").write_text(yaml.safe_dump(settings))
+    return typed / "config.yaml"
+
+
+def refusal(capsys, *arguments) -> str:
+    """The one line on stderr of a command that ends with status 2."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("recall-lightning")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("interactions.csv", None, "interactions.csv: no such file"),
+        ("interactions.csv", "", "interactions.csv: the file is empty"),
+        ("interactions.csv", "user_id,item_id\n", "interactions.csv"),
+        ("interactions.csv", "user,item_id\nann,heat\n", "interactions.csv, row 1: no column 'user_id'"),
+        (
+            "interactions.csv",
+            "user_id,item_id\nann,heat\nbob\n",
+            "interactions.csv, row 3: 1 fields, but the header has 2",
+        ),
+        ("interactions.csv", "user_id,item_id,timestamp\nann,heat,soon\n", "interactions.csv, row 2: timestamp 'soon'"),
+        ("interactions.csv", "user_id,item_id\nann,heat\nann,ghost\nann,alien\n", "no text for 1 item(s): 'ghost'"),
+        ("interactions.csv", "user_id,item_id\nann,heat\nbob,alien\n", "each of the 2 user(s) has one interaction"),
+        ("interactions.csv", "user_id,item_id\nann,heat\nann,alien\n", "no user has two interactions to train on"),
+        ("items.csv", None, "items.csv: no such file"),
+        ("items.csv", "item_id,title,year\nheat,Heat,1995\n", "items.csv: no column 'genres'"),
+        (
+            "items.csv",
+            "item_id,title,year,genres\nheat,Heat,1995,Crime\nheat,Heat,1972,Crime\n",
+            "items.csv, row 3: item 'heat' has another text than in row 2",
+        ),
+        ("items.csv", "item_id,title,year,genres\nheat,,,\n", "items.csv: no text for any item"),
+    ],
+)
+def test_fit_tells_what_is_wrong_with_a_file_in_one_line(config, capsys, file, text, told):
+    path = config.with_name(file)
+    path.unlink() if text is None else path.write_text(text)
+    assert told in refusal(capsys, "fit", "--config", config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--data.batch_sise", "3"], "data.batch_sise"),
+        (["--data.batch_size", "many"], "data.batch_size"),
+        (["--data.batch_size", "0"], "data.batch_size is 0: give 1 or more"),
+        (["--data.min_interactions", "9"], "no user is left of 3"),
+        (["--model.ks", "[0]"], "model.ks is [0]"),
+        (["--model.encoder.path", str(CONFIGS)], "holds no encoder"),
+        (["--model.encoder.path", "./nowhere"], "no folder ./nowhere"),
+        (["--model.loss", "RecallLoss", "--model.loss.temperature", "0"], "temperature is 0.0"),
+        (["--model.user_tower", "TransformerTower", "--model.user_tower.heads", "5"], "heads is 5"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["--trainer.enable_checkpointing", "false"], "enable_checkpointing"),
+    ],
+)
+def test_fit_tells_what_is_wrong_with_a_setting_in_one_line(config, capsys, flags, told):
+    assert told in refusal(capsys, "fit", "--config", config, *flags)
+
+
+def test_a_config_that_is_not_there_is_told(capsys):
+    assert "nowhere.yaml" in refusal(capsys, "fit", "--config", "nowhere.yaml")
+
+
+def test_a_test_without_a_checkpoint_is_told(config, capsys):
+    assert "--ckpt_path is missing" in refusal(capsys, "test", "--config", config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["recommend", "--ckpt", "a", "--histories", "b"], "--out"),
+        (
+            ["recommend", "--ckpt", "a", "--histories", "b", "--out", "c.csv", "--k", "0"],
+            "0 is no whole number from 1 up",
+        ),
+        (["recommend", "--ckpt", "a", "--histories", "b", "--out", "c.xlsx"], "let it end in .csv or .parquet"),
+        (["recommend", "--ckpt", "a.ckpt", "--histories", "b", "--out", "c.csv"], "a.ckpt: no such checkpoint"),
+        (["similar", "--ckpt", "a.ckpt"], "--item --text"),
+        (["fetch", "netflix"], "invalid choice: 'netflix'"),
+        (["compare", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_line(capsys, arguments, told):
+    assert told.lower() in refusal(capsys, *arguments).lower()
+
+
+def test_a_truncated_checkpoint_is_told(config, capsys):
+    cut = config.with_name("cut.ckpt")
+    cut.write_bytes(b"PK\x03\x04 cut")
+    for command in (["fit", "--config", config, "--ckpt_path", cut], ["test", "--ckpt_path", cut],
+                    ["similar", "--ckpt", cut, "--text", "heat"]):  # fmt: skip
+        assert "cut.ckpt: no readable checkpoint" in refusal(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["fit"], ["validate"], ["test"], ["predict"], ["fetch"], ["recommend"], ["similar"], ["compare"]]
+)
+def test_help_answers_at_once_and_shows_an_example(command):
+    started = time.perf_counter()
+    answer = subprocess.run(
+        [sys.executable, "-m", "recall_lightning", *command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "example: recall-lightning " + " ".join(command) in answer.stdout
+    # the heavy imports alone take longer; the contract's own limit is 2 seconds
+    assert time.perf_counter() - started < 2
+
+
+def test_every_config_can_be_parsed(capsys):
+    found = sorted(CONFIGS.glob("*.yaml"))
+    assert [path.name for path in found] == ["movielens-100k.yaml", "movielens-1m.yaml", "own-data.yaml"]
+    for path in found:
+        with pytest.raises(SystemExit) as ended:
+            main(["fit", "--config", str(path), "--print_config"])
+        assert ended.value.code == 0
+        assert yaml.safe_load(capsys.readouterr().out)["model"]["encoder"]["path"] == "downloads/minilm"
+
+
+def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    main(["fit", "--config", str(config), "--checkpoint.dirpath", "kept", "--data.max_encoded_items", "3"])
+    assert "kept in kept/best.ckpt" in capsys.readouterr().out
+    main(["test", "--ckpt_path", "kept/best.ckpt", "--trainer.logger", "false"])
+    assert "test/recall@10" in capsys.readouterr().out
+    main(["predict", "--ckpt_path", "kept/best.ckpt", "--trainer.logger", "false"])
+    assert (config.parent / "recommendations.csv").read_text().startswith("user_id,item_id,rank,score\n")
+    flags = ["--ckpt", "kept/best.ckpt", "--histories", "interactions.csv", "--k", "2", "--show", "1"]
+    main(["recommend", *flags, "--out", "one.csv"])
+    assert "From Russia, with Love" in capsys.readouterr().out
+    main(["recommend", *flags, "--out", "two.csv"])
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+    # ann met all but one; bob and cy have two and one left
+    assert [line.split(",")[0] for line in Path("one.csv").read_text().splitlines()[1:]] == ["ann", "bob", "bob", "cy"]
+    capsys.readouterr()
+    main(["compare", "--config", str(config), "--ckpt", "kept/best.ckpt"])
+    table = capsys.readouterr().out
+    assert table.startswith("test: 3 users, 5 items")
+    assert [line.split()[0] for line in table.splitlines()[3:]] == ["popularity", "untouched", "fine-tuned"]
+    main(["similar", "--ckpt", "kept/best.ckpt", "--text", "a heist", "--k", "3"])
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_path):
+    command = [
+        sys.executable, "-u", "-m", "recall_lightning", "fit", "--config", str(CONFIGS / "movielens-100k.yaml"),
+        "--data.reader.init_args.path", str(movielens), "--model.encoder.path", str(tiny_encoder),
+        "--trainer.precision", "32-true", "--trainer.max_epochs", "100", "--checkpoint.dirpath", str(tmp_path / "kept"),
+        "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path),
+        "--trainer.val_check_interval", "5", "--trainer.limit_val_batches", "1", "--early_stopping.patience", "1000",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "kept" / "best.ckpt").exists():
+        assert process.poll() is None, process.stderr.read().decode()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 1
+    kept = [path for path in (tmp_path / "kept").glob("*.ckpt") if path.name != "best.ckpt"]
+    assert len(kept) == 1
+    assert read_checkpoint(kept[0])["global_step"] > 0
