@@ -71,7 +71,9 @@ class RecallCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:  # jsonargparse wraps what a class says of its arguments in many lines of its own
             raise InputError(str(_first_cause(error))) from error
-        path = self._get(self.config, "ckpt_path") if self.subcommand else None
+        settings = self.config_init[str(self.subcommand)]
+        settings["weights_only"] = True  # a checkpoint is data, never code
+        path = settings["ckpt_path"]
         if path and self.subcommand != "fit":
             self.model = RecallModule.load_from_checkpoint(path)
             self.datamodule.tokenizer = self.model.background.tokenizer
@@ -98,6 +100,13 @@ class RecallCLI(LightningCLI):
             raise InputError(
                 f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
             )
+
+
+class ParsedOnly(RecallCLI):
+    """Takes whatever `fit` takes, a run's own `config.yaml` too, and starts nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
 
 
 def run(given: list[str]) -> None:
@@ -139,8 +148,8 @@ def data_of(config: str) -> RecallDataModule:
     """
     _quiet()
     try:
-        cli = RecallCLI(
-            RecallModule, RecallDataModule, args=["--config", config], run=False, seed_everything_default=0,
+        cli = ParsedOnly(
+            RecallModule, RecallDataModule, args=["fit", "--config", config], seed_everything_default=0,
             parser_kwargs={"exit_on_error": False}, save_config_callback=None, load_from_checkpoint_support=False,
             auto_configure_optimizers=False,
         )  # fmt: skip
