@@ -20,7 +20,9 @@ echo "== 3. test, against popularity and the untouched encoder"
 recall-lightning compare --config "$config" --ckpt "$best"
 
 echo "== 4. recommendations"
-histories=$(ls "downloads/$name"/{*.inter,u.data,ratings.dat} 2>/dev/null | head -n 1)
+for histories in "downloads/$name"/{*.inter,u.data,ratings.dat}; do  # whichever source it came from
+  [ -f "$histories" ] && break
+done
 recall-lightning recommend --ckpt "$best" --histories "$histories" --out "$run/recommendations.csv" --k 10 --show 2
 echo
 recall-lightning similar --ckpt "$best" --text "a heist goes wrong" --k 5

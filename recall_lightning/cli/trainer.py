@@ -54,6 +54,7 @@ class RecallCLI(LightningCLI):
                 "trainer.gradient_clip_val": 1.0,
                 "trainer.log_every_n_steps": 10,
                 "trainer.num_sanity_val_steps": 0,
+                "trainer.enable_model_summary": False,  # the module says in a line what it trains
                 # the sampler shares users among processes itself, and can be resumed
                 "trainer.use_distributed_sampler": False,
                 "trainer.logger": {
@@ -203,7 +204,6 @@ def _quiet() -> None:
         r".*LeafSpec.*",  # Lightning's own use of torch
         r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
         r".*is smaller than the logging interval.*",
-        r".*is not supported by the model summary.*",
         r".*dirpath has changed from.*",  # a test writes no checkpoint
     ]:
         warnings.filterwarnings("ignore", pattern)

@@ -1,6 +1,7 @@
 """RecallModule: fine-tunes an encoder to recall items."""
 
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,36 +17,20 @@ from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.encoder import Pooling, TextEncoder
+from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.scoring import score_chunks, top_k
 from recall_lightning.models.user_tower import TransformerTower, UserTower
+from recall_lightning.modules.candidates import known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background, carried, read_checkpoint, restored
+from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.optimizers import OptimizerConfig, configure
 from recall_lightning.pretrained import load_model
 from recall_lightning.recipe import build
 
-
-@dataclass
-class EncoderConfig:
-    """Which encoder, and how much of it is trained.
-
-    Args:
-        path: folder of a transformers encoder (or its name on a hub).
-        pooling: how a text's vector is made of its tokens': their `mean`, or the first one's (`cls`).
-        frozen_layers: how many layers from below are not trained; -1 for all.
-        dropout: replaces the encoder's own dropout rates; null keeps them.
-        attention: transformers' kernel of attention. `sdpa` suits GPUs and long texts; on a CPU, `eager` trained
-            texts of 10 to 24 tokens 1.2 to 1.6 times as fast.
-    """
-
-    path: str
-    pooling: Pooling = "mean"
-    frozen_layers: int = 0
-    dropout: float | None = None
-    attention: Literal["sdpa", "eager"] = "sdpa"
+log = logging.getLogger(__name__)
 
 
 class RecallModule(L.LightningModule):
@@ -104,7 +89,7 @@ class RecallModule(L.LightningModule):
         )  # fmt: skip
         self.model: RecallModel
         self.background: Background | None = None
-        self._cache_is_restored = False
+        self._refreshed_at_step = -1
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -128,6 +113,8 @@ class RecallModule(L.LightningModule):
         if self.background is None:
             model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
             self.build(model, self._background())
+            n_encoder, n_all = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (model, self))
+            log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
         elif self.background.catalogue.ids != self.data.catalogue.ids:
             raise InputError(
                 f"the checkpoint's catalogue of {len(self.background.catalogue)} items is not the data's of "
@@ -160,9 +147,8 @@ class RecallModule(L.LightningModule):
     # -- training ------------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        if self._cached and self.current_epoch % self.refresh_every_epochs == 0 and not self._cache_is_restored:
+        if self._cached and self.current_epoch % self.refresh_every_epochs == 0:
             self.refresh_cache()
-        self._cache_is_restored = False
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
         # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn
@@ -170,41 +156,20 @@ class RecallModule(L.LightningModule):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch of histories."""
-        items, rows = self._item_vectors(batch)
-        users = self._user_vectors(items, _placed(batch.history, rows), batch)  # (batch, positions, dim)
+        whole = self.candidates == "catalogue"
+        items, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
+        users = self._user_vectors(items, placed(batch.history, rows), batch)  # (batch, positions, dim)
         loss = self.loss(
             users,
             items,
-            _placed(batch.targets, rows),
-            log_q=batch.log_q if self.candidates == "batch" else None,
-            known=self._known(batch),
+            placed(batch.targets, rows),
+            log_q=None if whole else batch.log_q,
+            known=known_candidates(batch, self.model.n_items, whole=whole),
             parameters=self._trained,
         )
         self.log("train/loss", loss.total, prog_bar=True)
         self.log_dict({"train/nll": loss.nll, "train/penalty": loss.penalty})
         return loss.total
-
-    def _item_vectors(self, batch: TrainBatch) -> tuple[Tensor, Tensor | None]:
-        """The candidates' vectors `(candidates, dim)`, and where the batch's items stand in them (None: in order)."""
-        model = self.model
-        encoded, rest = batch.items[: batch.n_encoded], batch.items[batch.n_encoded :]
-        if model.encoder.trained:
-            fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
-            if self._cached:
-                model.cache.write(encoded, fresh)
-        else:
-            fresh = model.cache.vectors[encoded]
-        if self.candidates == "catalogue":
-            every = torch.arange(model.n_items, device=self.device)
-            return model.item_tower(model.cache.read_with(encoded, fresh), every), batch.items
-        return model.item_tower(torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), batch.items), None
-
-    def _known(self, batch: TrainBatch) -> Tensor:
-        """`(batch, candidates)` bool: the user's positives among the candidates."""
-        n_items = self.model.n_items
-        known = torch.zeros(len(batch.known), n_items + 1, dtype=torch.bool, device=self.device)
-        known.scatter_(1, torch.where(batch.known >= 0, batch.known, n_items), True)
-        return known[:, :-1] if self.candidates == "catalogue" else known[:, batch.items]
 
     def _user_vectors(self, items: Tensor, history: Tensor, batch: TrainBatch | EvalBatch) -> Tensor:
         """`(batch, positions, dim)` float: one position where the tower reads text, else every one."""
@@ -224,10 +189,13 @@ class RecallModule(L.LightningModule):
 
     @torch.no_grad()
     def refresh_cache(self) -> None:
-        """Encode every text of the catalogue with the present weights."""
+        """Encode every text of the catalogue with the present weights, unless that was just done."""
+        if self.trainer.training and self._refreshed_at_step == self.global_step:
+            return
         with self.trainer.precision_plugin.forward_context():
             vectors = encode_texts(self.model.encoder, self.tokens, self.device)
         self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
+        self._refreshed_at_step = self.global_step
 
     def on_validation_epoch_start(self) -> None:
         self.refresh_cache()
@@ -298,13 +266,14 @@ class RecallModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.background is not None
         parts = carried(self.model.encoder.model, self.background)
-        checkpoint["recall_lightning"] = parts | {"cache": self.model.cache.vectors.cpu() if self._cached else None}
+        cache = self.model.cache.vectors.cpu() if self._cached else None
+        checkpoint["recall_lightning"] = parts | {"cache": cache, "refreshed_at_step": self._refreshed_at_step}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         cache = checkpoint["recall_lightning"]["cache"]
         if cache is not None:
             self.model.cache.vectors.copy_(cache)
-            self._cache_is_restored = True
+            self._refreshed_at_step = checkpoint["recall_lightning"]["refreshed_at_step"]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **_: Any) -> Self:  # type: ignore[override]
@@ -322,8 +291,3 @@ class RecallModule(L.LightningModule):
         module.build(*restored(parts))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
-
-
-def _placed(local: Tensor, rows: Tensor | None) -> Tensor:
-    """Local rows of a batch's items as rows of the candidates, -1 kept."""
-    return local if rows is None else torch.where(local >= 0, rows[local.clamp(min=0)], -1)

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recall_lightning import ItemTower, MovieLens, RecallDataModule, RecallLoss, RecallModule, TransformerTower
 from recall_lightning.callbacks import default_callbacks
-from recall_lightning.modules.recall import EncoderConfig
+from recall_lightning.modules.encoder_config import EncoderConfig
 
 
 def fit(logger, movielens, tiny_encoder, folder):

@@ -23,8 +23,8 @@ from recall_lightning import (
     TextTower,
     TransformerTower,
 )
+from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.optimizers import OptimizerConfig
-from recall_lightning.modules.recall import EncoderConfig
 
 
 def data_module(movielens, tiny_encoder, **changes):

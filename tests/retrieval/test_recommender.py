@@ -16,7 +16,7 @@ from recall_lightning import (
     Tabular,
     TransformerTower,
 )
-from recall_lightning.modules.recall import EncoderConfig
+from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.retrieval.recommendations import write
 
 ODD = 'no, "quotes"\nno 🍕'

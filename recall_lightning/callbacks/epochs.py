@@ -1,0 +1,24 @@
+"""EpochLines: a line an epoch, where there is no terminal to draw a progress bar in."""
+
+import sys
+import time
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+
+class EpochLines(Callback):
+    """Writes loss and validation metrics of each epoch to stderr, if that is a file or a pipe."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if sys.stderr.isatty() or not trainer.is_global_zero:
+            return
+        shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        ranked = [f"{name} {value:.4f}" for name, value in shown.items() if name.startswith(("val/recall", "val/ndcg"))]
+        seconds = time.perf_counter() - self._started
+        sys.stderr.write(
+            f"epoch {trainer.current_epoch}: loss {shown['train/loss']:.3f}, {', '.join(ranked)}, {seconds:.0f} s\n"
+        )

@@ -1,0 +1,45 @@
+"""What a training step tells a target apart from."""
+
+import torch
+from torch import Tensor
+
+from recall_lightning.data.batches import TrainBatch
+from recall_lightning.models.recall_model import RecallModel
+
+
+def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """Vectors of the candidates, and where the batch's items stand among them.
+
+    Args:
+        model: encodes the first `n_encoded` items of the batch with gradient; the others come from its cache.
+        batch: the step's items.
+        whole: whether the whole catalogue is a candidate, or the batch's items alone.
+        keep: whether the cache keeps what is encoded.
+
+    Returns:
+        `(candidates, dim)` float, and `(distinct,)` int64 rows of the batch's items in it (None: in their order).
+    """
+    encoded, rest = batch.items[: batch.n_encoded], batch.items[batch.n_encoded :]
+    if model.encoder.trained:
+        fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
+        if keep:
+            model.cache.write(encoded, fresh)
+    else:
+        fresh = model.cache.vectors[encoded]
+    if whole:
+        every = torch.arange(model.n_items, device=fresh.device)
+        return model.item_tower(model.cache.read_with(encoded, fresh), every), batch.items
+    vectors = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)])
+    return model.item_tower(vectors, batch.items), None
+
+
+def known_candidates(batch: TrainBatch, n_items: int, *, whole: bool) -> Tensor:
+    """`(batch, candidates)` bool: the users' positives among the candidates; arguments as of `step_items`."""
+    known = torch.zeros(len(batch.known), n_items + 1, dtype=torch.bool, device=batch.known.device)
+    known.scatter_(1, torch.where(batch.known >= 0, batch.known, n_items), True)
+    return known[:, :-1] if whole else known[:, batch.items]
+
+
+def placed(local: Tensor, rows: Tensor | None) -> Tensor:
+    """Rows of a batch's items, as rows of the candidates; -1 stays."""
+    return local if rows is None else torch.where(local >= 0, rows[local.clamp(min=0)], -1)
