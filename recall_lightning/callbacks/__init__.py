@@ -2,6 +2,7 @@
 
 from lightning.pytorch.callbacks import Callback
 
+from recall_lightning.callbacks.charts import MetricsByCutoff
 from recall_lightning.callbacks.epochs import EpochLines
 from recall_lightning.callbacks.hyperparameters import FinalMetrics
 from recall_lightning.callbacks.interrupted import Interrupted
@@ -14,5 +15,5 @@ from recall_lightning.callbacks.similarities import SimilarityHistograms
 
 def default_callbacks() -> list[Callback]:
     """Those that the program always uses; each does nothing where the logger can't show it."""
-    shown = [Rates(), SimilarityHistograms(), RecommendationSamples(), ItemSpace(), FinalMetrics()]
+    shown = [Rates(), MetricsByCutoff(), SimilarityHistograms(), RecommendationSamples(), ItemSpace(), FinalMetrics()]
     return [*shown, EpochLines(), RecommendationWriter(), Interrupted()]

@@ -28,7 +28,7 @@ class FinalMetrics(Callback):
     def on_fit_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and self.best:
-                metrics = {f"best/{name}": value for name, value in self.best.items()}
+                metrics = {f"best_{name}": value for name, value in self.best.items()}
                 logger.log_hyperparams(settings_of(module), metrics)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """RecommendationSamples: what a few users met, and what they would be offered."""
 
+import re
 from typing import Any
 
 import lightning as L
@@ -33,7 +34,8 @@ class RecommendationSamples(Callback):
         n = min(self.users, len(batch.users))
         users = module.user_vectors(batch)[:n]
         top = top_k(users, module.item_vectors, module.loss.similarity, k=self.k, known=batch.known[:n])[1].tolist()
-        titles, ids = module.data.catalogue.titles, module.data.interactions.user_ids
+        titles = [_escaped(title) for title in module.data.catalogue.titles]
+        ids = module.data.interactions.user_ids
         for i in range(n):
             past = [row for row in batch.history[i].tolist() if row >= 0][::-1]
             hits = set(batch.targets[i].tolist())
@@ -47,3 +49,8 @@ class RecommendationSamples(Callback):
                 if row >= 0
             ]
             writer.add_text(f"user {ids[int(batch.users[i])]}", "\n".join(lines), trainer.global_step)
+
+
+def _escaped(title: str) -> str:
+    """A title that Markdown shows as it is: `M*A*S*H`."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(title.split()))

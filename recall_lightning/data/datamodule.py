@@ -137,6 +137,9 @@ class RecallDataModule(L.LightningDataModule):
         self.counts: Ints = np.bincount(self.split.train.items, minlength=len(self.catalogue))
         self.sequences = sequences(self.split.train, self.max_history)
         self._read = True
+        lone = int((self.interactions.lengths == 1).sum())
+        if lone:
+            log.info("%d user(s) have a single interaction: they count in training, and are asked about nothing", lone)
         log.info(
             "%d users, %d items, %d interactions: %d to train on in %d sequences, %d to validate, %d to test",
             self.interactions.n_users, len(self.catalogue), len(self.interactions), len(self.split.train),

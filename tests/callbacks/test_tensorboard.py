@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recall_lightning import ItemTower, MovieLens, RecallDataModule, RecallLoss, RecallModule, TransformerTower
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.callbacks.samples import _escaped
 from recall_lightning.modules.encoder_config import EncoderConfig
 
 
@@ -82,13 +83,23 @@ def test_the_item_space_has_a_title_for_each_vector(events):
     assert len(vectors[0].split("\t")) == 16
 
 
+def test_titles_are_shown_as_they_are():
+    assert _escaped("M*A*S*H [1970]\n_x_") == r"M\*A\*S\*H \[1970\] \_x\_"
+
+
+def test_each_metric_has_a_chart_with_all_its_cutoffs(events):
+    _, shown = events
+    layout = shown.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert all(tag in layout for tag in (b"ndcg by k", b"val/ndcg@10", b"val/ndcg@50"))
+
+
 def test_hyperparameters_stand_beside_the_best_metrics(events):
     _, shown = events
     assert "_hparams_/session_start_info" in shown.summary_metadata
     content = shown.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"model.optimizer.encoder_lr" in content
     best = max(event.value for event in shown.Scalars("val/recall@10"))
-    assert shown.Scalars("best/val/recall@10")[-1].value == pytest.approx(best)
+    assert shown.Scalars("best_val/recall@10")[-1].value == pytest.approx(best)
 
 
 def test_a_csv_logger_by_config_alone_gets_the_same_columns(movielens, tiny_encoder, tmp_path):
