@@ -204,6 +204,7 @@ def _quiet() -> None:
         r".*LeafSpec.*",  # Lightning's own use of torch
         r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
         r".*is smaller than the logging interval.*",
+        r".*It is recommended to use `self.log.*sync_dist.*",  # the metrics have summed over the processes
         r".*dirpath has changed from.*",  # a test writes no checkpoint
     ]:
         warnings.filterwarnings("ignore", pattern)

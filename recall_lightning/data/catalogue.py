@@ -1,6 +1,6 @@
 """The catalogue: every item with its text, the rows that all item indices point at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recall_lightning.data.template import Template
@@ -36,7 +36,12 @@ class Catalogue:
 
 
 def describe(
-    columns: Mapping[str, Sequence[str]], template: str, source: str, *, title: str | None = None, first_row: int = 2
+    columns: Mapping[str, Sequence[str]],
+    template: str,
+    source: str,
+    *,
+    title: str | None = None,
+    line: Callable[[int], int] = lambda row: row + 2,
 ) -> Catalogue:
     """Make a catalogue of an items table.
 
@@ -48,7 +53,7 @@ def describe(
         template: how the text is made, see `Template`.
         source: the file's name, for messages.
         title: the column that people are shown; by default `title` or `name`, or else the text.
-        first_row: the line of the table's first row in its file.
+        line: where a row of the table, counted from 0, stands in its file.
 
     Raises:
         InputError: if the template names a missing column, an id is empty or stands twice with different texts, or no
@@ -63,11 +68,11 @@ def describe(
     for row, (item, *fields) in enumerate(zip(columns["item_id"], *values, strict=True)):
         text = made.render(dict(zip(made.fields, fields, strict=True)))
         if not item:
-            raise InputError(f"{source}, row {row + first_row}: item_id is empty. Fill it in, or take the row out")
+            raise InputError(f"{source}, row {line(row)}: item_id is empty. Fill it in, or take the row out")
         first, text_before = seen.get(item, (row, text))
         if text and text != text_before:
             raise InputError(
-                f"{source}, row {row + first_row}: item '{item}' has another text than in row {first + first_row}. "
+                f"{source}, row {line(row)}: item '{item}' has another text than in row {line(first)}. "
                 "Keep one row an item"
             )
         if text and item not in seen:

@@ -29,7 +29,7 @@ def test_two_texts_of_one_item_name_both_rows():
 
 def test_rows_are_counted_from_where_the_table_starts():
     with pytest.raises(InputError, match=r"^items\.csv, row 2: item '7' has another text than in row 1"):
-        described(("7", "Heat", ""), ("7", "Brazil", ""), first_row=1)
+        described(("7", "Heat", ""), ("7", "Brazil", ""), line=lambda row: row + 1)
 
 
 def test_the_same_text_twice_is_one_item():

@@ -155,3 +155,23 @@ def test_movielens_files_have_no_header_so_their_first_row_is_row_1(tmp_path, na
     (tmp_path / name).write_text(delimiter.join(["1", "7", "5", "soon"]) + "\n")
     with pytest.raises(InputError, match=rf"{re.escape(name)}, row 1: timestamp 'soon'"):
         read_interactions(tmp_path / name)
+
+
+def test_rows_count_as_an_editor_counts_lines(tmp_path):
+    wrong = {
+        "blank.csv": ("user_id,item_id,timestamp\n\nann,007,1\n\nann,heat,soon\n", 5),
+        "tall.csv": ('user_id,item_id,timestamp\n"ann\nof York",007,1\nann,heat,soon\n', 4),
+        "lines.jsonl": ('{"user_id": "ann", "item_id": "007", "timestamp": "1"}\n\n'
+                        '{"user_id": "ann", "item_id": "heat", "timestamp": "soon"}\n', 3),
+        "u.data": ("ann\t007\t5\t1\nann\theat\t5\tsoon\n", 2),
+    }  # fmt: skip
+    for name, (text, line) in wrong.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=rf"{name}, row {line}: timestamp 'soon'"):
+            read_interactions(tmp_path / name)
+
+
+def test_a_row_with_too_few_fields_is_told_by_its_line_too(tmp_path):
+    (tmp_path / "r.csv").write_text("user_id,item_id\n\nann,007\n\n\nbob\n")
+    with pytest.raises(InputError, match=r"r\.csv, row 6: 1 fields, but the header has 2"):
+        read_interactions(tmp_path / "r.csv")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recall_lightning.data.interactions import InteractionLog
-from recall_lightning.data.readers.tables import column
+from recall_lightning.data.readers.tables import column, editor_line
 from recall_lightning.errors import InputError
 
 
@@ -47,7 +47,7 @@ def _codes(values: pa.Array, name: str, path: Path, first_row: int) -> tuple[lis
     ids = encoded.dictionary.to_pylist()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     if "" in ids:
-        row = int(np.flatnonzero(codes == ids.index(""))[0]) + first_row
+        row = editor_line(path, int(np.flatnonzero(codes == ids.index(""))[0]), first_row)
         raise InputError(f"{path}, row {row}: {name} is empty. Fill it in, or take the row out")
     return ids, codes
 
@@ -56,7 +56,8 @@ def _times(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[Any]:
     """Seconds, int64 where all are whole."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         if values.null_count:
-            raise _wrong_time(None, int(np.flatnonzero(values.is_null().to_numpy())[0]) + first_row, path)
+            row = int(np.flatnonzero(values.is_null().to_numpy())[0])
+            raise _wrong_time(None, editor_line(path, row, first_row), path)
         micros: NDArray[np.int64] = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
         return micros // 1_000_000 if not (micros % 1_000_000).any() else micros / 1e6
     if pa.types.is_integer(values.type) and not values.null_count:
@@ -74,12 +75,13 @@ def _times(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[Any]:
             try:
                 moment = datetime.fromisoformat(text.strip())
             except ValueError:
-                raise _wrong_time(text, row + first_row, path) from None
+                raise _wrong_time(text, editor_line(path, row, first_row), path) from None
             seconds[row] = (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)).total_seconds()
             if moment.tzinfo is not None:
                 seconds[row] = moment.timestamp()
     if not np.isfinite(seconds).all():
-        raise _wrong_time("inf", int(np.flatnonzero(~np.isfinite(seconds))[0]) + first_row, path)
+        row = int(np.flatnonzero(~np.isfinite(seconds))[0])
+        raise _wrong_time("inf", editor_line(path, row, first_row), path)
     whole = seconds.astype(np.int64)
     return whole if (whole == seconds).all() else seconds
 
@@ -103,7 +105,7 @@ def _weights(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[np.
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"{path}, row {row + first_row}: weight {values[row].as_py()!r} is no number. Write one, such as 4.5, "
-            "or drop the column"
+            f"{path}, row {editor_line(path, row, first_row)}: weight {values[row].as_py()!r} is no number. Write one, "
+            "such as 4.5, or drop the column"
         )
     return weights

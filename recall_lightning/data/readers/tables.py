@@ -1,5 +1,8 @@
 """Tables on disk: CSV, TSV, Parquet and JSON Lines, read whole, column by column."""
 
+import csv
+import io
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ from recall_lightning.errors import InputError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 _ATOMIC = {".inter", ".item", ".user"}  # RecBole's atomic files: tabs, no quoting, `name:type` headers
+_JSON_LINES = {".jsonl", ".ndjson"}
 _COMPRESSED = {".gz", ".zst", ".bz2"}
 
 
@@ -35,11 +39,10 @@ def read_table(path: Path, *, encoding: str = "utf-8") -> pa.Table:
         raise InputError(f"{path}: no such file. Check the path, or get known data by `recall-lightning fetch`")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty. It needs a header row and a row for each entry")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
+    kind = _kind(path)
     if kind == ".parquet":
         return _read_parquet(path)
-    if kind in {".jsonl", ".ndjson"}:
+    if kind in _JSON_LINES:
         return _read_json_lines(path, encoding)
     if kind not in _DELIMITERS:
         known = ", ".join([*_DELIMITERS, ".parquet", ".jsonl"])
@@ -85,7 +88,7 @@ def read_delimited(
         schema = pacsv.open_csv(pa.BufferReader(data), read, parse).schema
         table = pacsv.read_csv(pa.BufferReader(data), read, parse, columns(schema))
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError, LookupError, OSError) as error:
-        raise InputError(f"{path}{_mended(str(error), encoding)}") from error
+        raise InputError(f"{path}{_mended(str(error), encoding, path)}") from error
     return _named(table, table.column_names, path)
 
 
@@ -113,6 +116,42 @@ def column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
         ) from error
 
 
+def editor_line(path: Path, row: int, first_row: int = 2) -> int:
+    """The line at which a row of a table stands in its file, as an editor counts from 1.
+
+    Blank lines and fields of several lines count, so the file is read once more: for messages only.
+
+    Args:
+        path: the file; of Parquet, which has no lines, rows are counted as if under a header.
+        row: the row of the table, from 0.
+        first_row: 2 where delimited text has a header, else 1.
+    """
+    kind = _kind(path)
+    if kind == ".parquet":
+        return row + 2
+    lines = io.StringIO(_bytes(path).to_pybytes().decode("latin-1"), newline="")
+    if kind in _JSON_LINES:
+        filled = (number for number, line in enumerate(lines, start=1) if line.strip())
+        return next(itertools.islice(filled, row, None), row + 1)
+    quoted = kind in {".csv", ".tsv"}
+    reader = csv.reader(
+        lines, delimiter=_DELIMITERS.get(kind, "\t"), quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    )
+    before, records = 0, row + first_row - 1  # records to pass
+    for record in reader:
+        if record:
+            if records == 0:
+                return before + 1
+            records -= 1
+        before = reader.line_num
+    return row + first_row
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
+
+
 def _named(table: pa.Table, names: list[str], path: Path) -> pa.Table:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -128,7 +167,7 @@ def _bytes(path: Path, delimiter: str = "") -> pa.Buffer:
     return pa.py_buffer(data)
 
 
-def _mended(error: str, encoding: str) -> str:
+def _mended(error: str, encoding: str, path: Path | None = None) -> str:
     """Arrow's message as place, problem and cure."""
     if "Expected" in error and "columns, got" in error:
         row, _, rest = error.partition("Row #")[2].partition(": Expected ")
@@ -137,6 +176,8 @@ def _mended(error: str, encoding: str) -> str:
         cure = "Fill in the missing fields" if few else "Quote a field that holds a delimiter"
         if '"' in rest:
             cure += ", or take out the stray quote that joins rows"
+        if path is not None:
+            row = str(editor_line(path, int(row) - 1, first_row=1))
         return f", row {row}: {got} fields, but the header has {expected}. {cure}"
     if "Empty CSV" in error:
         return ": no row after the header. Each entry needs one"

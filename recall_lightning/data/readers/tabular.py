@@ -8,7 +8,7 @@ from recall_lightning.data.catalogue import Catalogue, describe
 from recall_lightning.data.interactions import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.columns import interaction_log
-from recall_lightning.data.readers.tables import column, read_table
+from recall_lightning.data.readers.tables import column, editor_line, read_table
 from recall_lightning.data.template import Template
 from recall_lightning.errors import InputError
 
@@ -69,4 +69,4 @@ def described(table: pa.Table, template: str, path: Path, *, first_row: int = 2)
     made.check(table.column_names, str(path))
     used = {"item_id", "title", "name", *made.fields}  # the others may hold what is no text
     columns = {name: column(table, name, path).to_pylist() for name in table.column_names if name in used}
-    return describe(columns, template, str(path), first_row=first_row)
+    return describe(columns, template, str(path), line=lambda row: editor_line(path, row, first_row))
