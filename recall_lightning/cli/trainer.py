@@ -18,7 +18,7 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.data.datamodule import RecallDataModule
@@ -75,32 +75,22 @@ class RecallCLI(LightningCLI):
         settings = self.config_init[str(self.subcommand)]
         settings["weights_only"] = True  # a checkpoint is data, never code
         path = settings["ckpt_path"]
-        if path and self.subcommand != "fit":
+        if self.subcommand == "fit":
+            if path:
+                read_checkpoint(Path(path))  # a broken one is told before the data is read
+        elif path:
             self.model = RecallModule.load_from_checkpoint(path)
             self.datamodule.tokenizer = self.model.background.tokenizer
-        elif path:
-            read_checkpoint(Path(path))  # a broken one is told before the data is read
+        else:
+            raise InputError(
+                f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
+            )
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback
         if isinstance(best, ModelCheckpoint) and best.best_model_path and self.trainer.is_global_zero:
             path = os.path.relpath(best.best_model_path)
             print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
-
-    def before_test(self) -> None:
-        self._needs_checkpoint()
-
-    def before_validate(self) -> None:
-        self._needs_checkpoint()
-
-    def before_predict(self) -> None:
-        self._needs_checkpoint()
-
-    def _needs_checkpoint(self) -> None:
-        if not self._get(self.config, "ckpt_path"):
-            raise InputError(
-                f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
-            )
 
 
 class ParsedOnly(RecallCLI):
@@ -122,23 +112,7 @@ def run(given: list[str]) -> None:
     _quiet()
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
-        try:
-            RecallCLI(
-                RecallModule,
-                RecallDataModule,
-                args=_as_args(arguments),
-                seed_everything_default=0,
-                parser_kwargs={"exit_on_error": False},
-                trainer_defaults={"callbacks": default_callbacks()},
-                save_config_callback=SaveRunConfig,
-                save_config_kwargs={"overwrite": True},
-                load_from_checkpoint_support=False,
-                auto_configure_optimizers=False,
-            )
-        except ArgumentError as error:
-            raise InputError(_readable(str(error))) from error
-        except MisconfigurationException as error:  # settings of the Trainer that contradict each other
-            raise InputError(str(error)) from error
+        _cli(RecallCLI, arguments)
 
 
 def data_of(config: str) -> RecallDataModule:
@@ -148,26 +122,34 @@ def data_of(config: str) -> RecallDataModule:
         InputError: if the config can't be used.
     """
     _quiet()
+    data: RecallDataModule = _cli(ParsedOnly, ["fit", "--config", config]).datamodule
+    return data
+
+
+def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
     try:
-        cli = ParsedOnly(
-            RecallModule, RecallDataModule, args=["fit", "--config", config], seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False}, save_config_callback=None, load_from_checkpoint_support=False,
+        return kind(
+            RecallModule,
+            RecallDataModule,
+            args=arguments,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False},
+            trainer_defaults={"callbacks": default_callbacks()},
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+            load_from_checkpoint_support=False,
             auto_configure_optimizers=False,
-        )  # fmt: skip
+        )
     except ArgumentError as error:
         raise InputError(_readable(str(error))) from error
-    data: RecallDataModule = cli.datamodule
-    return data
+    except MisconfigurationException as error:  # settings of the Trainer that contradict each other
+        raise InputError(str(error)) from error
 
 
 def _first_cause(error: BaseException) -> BaseException:
     """The exception that the others came of."""
     before = error.__cause__ or error.__context__
     return _first_cause(before) if isinstance(before, ValueError) else error
-
-
-def _as_args(arguments: list[str]) -> ArgsType:
-    return arguments
 
 
 def _with_own_config(given: list[str], folder: Path) -> list[str]:
