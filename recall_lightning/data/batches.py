@@ -50,6 +50,7 @@ class TrainBatch(_Batch):
             column for what came after the last.
         known: `(batch, known)` int64 catalogue rows of all that the user met in training: never a negative.
         log_q: `(distinct,)` float32 log of the chance that the item is in a batch, counted on the training part.
+        trainable: `(trainable,)` int64 catalogue rows, ascending, that may be candidates; None for all of them.
         history_tokens: the history's texts joined, where the user tower reads those.
         n_tokens: tokens of the encoded items, without filling.
     """
@@ -61,6 +62,7 @@ class TrainBatch(_Batch):
     targets: Tensor
     known: Tensor
     log_q: Tensor
+    trainable: Tensor | None = None
     history_tokens: TokenBatch | None = None
     n_tokens: int = 0
 
@@ -73,7 +75,7 @@ class EvalBatch(_Batch):
         users: `(batch,)` int64 users of the interactions.
         history: `(batch, history)` int64 catalogue rows, newest in the last column, -1 at the left where there is none.
         targets: `(batch, relevant)` int64 catalogue rows, -1 at the right.
-        known: `(batch, known)` int64 catalogue rows that are not recommended again, -1 at the right.
+        known: `(batch, known)` int64 catalogue rows that are no candidates, -1 at the right.
         history_tokens: the history's texts joined, where the user tower reads those.
     """
 
@@ -105,7 +107,8 @@ class TrainCollator:
         tokens: of the catalogue's texts.
         log_q: `(items,)` float32, see `TrainBatch`.
         spans: `(spans, 2)` int64 rows of `train`: each holds a history and, shifted by one, its targets.
-        n_negatives: items drawn uniformly from the whole catalogue for each batch.
+        n_negatives: items drawn uniformly for each batch, from all that may be trained on.
+        trainable: `(trainable,)` int64 catalogue rows, ascending, that may be trained on; None for all of them.
         max_encoded: most items a batch that get gradient; None for all.
         history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
         seed: of the draws.
@@ -116,6 +119,7 @@ class TrainCollator:
     log_q: np.ndarray[Any, np.dtype[np.float32]]
     spans: Ints
     n_negatives: int
+    trainable: Ints | None
     max_encoded: int | None
     history_tokens: int | None
     seed: int
@@ -137,7 +141,9 @@ class TrainCollator:
             targets = pad(self.train.items[spans(starts + 1, stops)], lengths, fill=-1, left=True)
 
         n_items = len(self.log_q)
-        negatives = rng.integers(0, n_items, self.n_negatives)
+        free = self.trainable
+        negatives = rng.integers(0, n_items if free is None else len(free), self.n_negatives)
+        negatives = negatives if free is None else free[negatives]
         met = np.concatenate([history[history >= 0], targets[targets >= 0], negatives])
         items = np.unique(met)
         if self.max_encoded is not None and len(items) > self.max_encoded:
@@ -160,6 +166,7 @@ class TrainCollator:
             targets=torch.from_numpy(local[targets]),
             known=torch.from_numpy(_rows(self.train.items, self.train.offsets[users], self.train.offsets[users + 1])),
             log_q=torch.from_numpy(self.log_q[items]),
+            trainable=None if free is None else torch.from_numpy(free),
             history_tokens=joined,
             n_tokens=int(self.tokens.lengths[items[:n_encoded]].sum()),
         )
@@ -172,20 +179,20 @@ class EvalCollator:
     Args:
         cases: the cases.
         tokens: of the catalogue's texts.
-        max_history: how many of the newest items the user tower sees (all are left out of the ranking).
+        max_history: how many of the newest items of a history are given; None for all.
         history_tokens: see `TrainCollator`.
     """
 
     cases: Cases
     tokens: Tokens
-    max_history: int
+    max_history: int | None
     history_tokens: int | None
 
     def __call__(self, chosen: Sequence[int]) -> EvalBatch:
         items = self.cases.interactions.items
         rows = np.asarray(chosen, np.int64)
         starts, stops = self.cases.history[rows].T
-        recent = np.maximum(starts, stops - self.max_history)
+        recent = starts if self.max_history is None else np.maximum(starts, stops - self.max_history)
         history = _rows(items, recent, stops, left=True)
         joined = None
         if self.history_tokens is not None:
@@ -194,7 +201,7 @@ class EvalCollator:
             users=torch.from_numpy(self.cases.users[rows]),
             history=torch.from_numpy(history),
             targets=torch.from_numpy(_rows(items, *self.cases.targets[rows].T)),
-            known=torch.from_numpy(_rows(items, starts, stops)),
+            known=torch.from_numpy(_rows(items, *self.cases.known[rows].T)),
             history_tokens=joined,
         )
 
@@ -203,7 +210,9 @@ def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints
     return pad(items[spans(starts, stops)], stops - starts, fill=-1, left=left)
 
 
-def log_batch_chance(counts: Ints, drawn: float, n_negatives: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def log_batch_chance(
+    counts: Ints, drawn: float, n_negatives: int, n_drawable: int | None = None
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Log of the chance that each item is among a batch's distinct items.
 
     `q_c = 1 - (1 - p_c)^drawn (1 - 1/n)^negatives`, with `p_c` the item's share of the training interactions: the
@@ -214,13 +223,16 @@ def log_batch_chance(counts: Ints, drawn: float, n_negatives: int) -> np.ndarray
         counts: `(items,)` int64 training interactions of each item.
         drawn: interactions a batch, on average.
         n_negatives: uniform draws a batch.
+        n_drawable: items that those are drawn from, by default all.
 
     Returns:
         `(items,)` float32; an item that can't be drawn gets the value of the rarest that can.
     """
     share = counts / max(counts.sum(), 1)
     # log(1 - p) n, so that small chances keep their digits
-    log_absent = drawn * np.log1p(-np.minimum(share, 1 - 1e-12)) + n_negatives * np.log1p(-1 / max(len(counts), 2))
+    log_absent = drawn * np.log1p(-np.minimum(share, 1 - 1e-12)) + n_negatives * np.log1p(
+        -1 / max(n_drawable or len(counts), 2)
+    )
     chance = -np.expm1(log_absent)
     possible = chance > 0
     chance[~possible] = chance[possible].min() if possible.any() else 1.0

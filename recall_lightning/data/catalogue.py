@@ -34,6 +34,12 @@ class Catalogue:
         """The item's row, -1 for an unknown one."""
         return self._rows.get(item_id, -1)
 
+    def select(self, rows: Sequence[int]) -> "Catalogue":
+        """The items of these rows alone, in their order."""
+        return Catalogue(
+            [self.ids[r] for r in rows], [self.texts[r] for r in rows], [self.titles[r] for r in rows], self.template
+        )
+
 
 def describe(
     columns: Mapping[str, Sequence[str]],

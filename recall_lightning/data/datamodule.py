@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -13,27 +13,17 @@ from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog, Interactions, Ties, group_by_user
+from recall_lightning.data.filters import Filters
+from recall_lightning.data.interactions import Interactions, Repeats, Ties, group_by_user
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
-from recall_lightning.data.splits import Cases, Split, leave_last_out
+from recall_lightning.data.splits import Cases, Split, Splits
 from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.pretrained import load_tokenizer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Splits:
-    """How interactions are split.
-
-    Args:
-        name: `leave_last_out`: each user's last interaction is the test, the one before the validation.
-    """
-
-    name: Literal["leave_last_out"] = "leave_last_out"
 
 
 class RecallDataModule(L.LightningDataModule):
@@ -48,8 +38,13 @@ class RecallDataModule(L.LightningDataModule):
         ties: what orders one user's interactions at the same time: `row` keeps the file's order, `shuffle` takes a
             seeded hash of user and item.
         min_weight: interactions of less weight (a low rating) are left out.
-        min_interactions: users with fewer interactions are left out.
+        since: interactions before this moment (seconds or ISO 8601) are left out.
+        until: interactions at this moment and after it are left out.
         missing_text: what to do about interactions with items that have no text: `error`, or `drop` them.
+        repeats: which of a user's interactions with the same item counts.
+        min_interactions: users with fewer different items are left out,
+        min_users: and so are items with fewer users, in turns until all that are left have enough (the k-core).
+        catalogue_items: the items that are ranked: all that are `described`, or those with an `interacted` one left.
         batch_size: users a training step.
         eval_batch_size: users a step of validation and test.
         max_history: how many of a user's newest items the user tower sees. A longer training history is cut into
@@ -72,8 +67,13 @@ class RecallDataModule(L.LightningDataModule):
         splits: Splits = Splits(),  # noqa: B008  # read, never changed
         ties: Ties = "row",
         min_weight: float | None = None,
-        min_interactions: int = 1,
+        since: str | float | None = None,
+        until: str | float | None = None,
         missing_text: Literal["error", "drop"] = "error",
+        repeats: Repeats = "first",
+        min_interactions: int = 1,
+        min_users: int = 1,
+        catalogue_items: Literal["described", "interacted"] = "described",
         batch_size: int = 64,
         eval_batch_size: int = 256,
         max_history: int = 50,
@@ -90,12 +90,16 @@ class RecallDataModule(L.LightningDataModule):
             ("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("max_history", max_history, 1),
             ("max_text_tokens", max_text_tokens, 4), ("n_negatives", n_negatives, 0), ("num_workers", num_workers, 0),
             ("max_encoded_items", max_encoded_items, 1), ("history_tokens", history_tokens, 4),
-            ("min_interactions", min_interactions, 1), ("seed", seed, 0),
+            ("seed", seed, 0),
         ]:  # fmt: skip
             if value is not None and value < least:
                 raise InputError(f"data.{name} is {value}: give {least} or more")
+        splits.check()
+        self.filters = Filters(
+            min_weight, since, until, missing_text, repeats, min_interactions, min_users, catalogue_items
+        )
+        self.filters.check()
         self.reader, self.text, self.encoder, self.splits, self.ties = reader, text, encoder, splits, ties
-        self.min_weight, self.min_interactions, self.missing_text = min_weight, min_interactions, missing_text
         self.batch_size, self.eval_batch_size, self.max_history = batch_size, eval_batch_size, max_history
         self.max_text_tokens, self.history_tokens = max_text_tokens, history_tokens
         self.n_negatives, self.max_encoded_items = n_negatives, max_encoded_items
@@ -104,7 +108,7 @@ class RecallDataModule(L.LightningDataModule):
         self.save_hyperparameters(
             {
                 "reader": reader.recipe(), "text": text, "encoder": encoder, "splits": asdict(splits), "ties": ties,
-                "min_weight": min_weight, "min_interactions": min_interactions, "missing_text": missing_text,
+                **asdict(self.filters),
                 "batch_size": batch_size, "eval_batch_size": eval_batch_size, "max_history": max_history,
                 "max_text_tokens": max_text_tokens, "history_tokens": history_tokens, "n_negatives": n_negatives,
                 "max_encoded_items": max_encoded_items, "num_workers": num_workers, "cache_dir": cache_dir,
@@ -125,11 +129,13 @@ class RecallDataModule(L.LightningDataModule):
         """
         if self._read:
             return
-        self.catalogue: Catalogue = self.reader.read_items(self.text)
+        log_read, described = self.reader.read_interactions(), self.reader.read_items(self.text)
+        self.n_read = len(log_read)
+        kept, self.catalogue, self.left_out = self.filters.apply(log_read, described)
         self.interactions: Interactions = group_by_user(
-            self._filtered(self.reader.read_interactions()), self.catalogue.ids, ties=self.ties, seed=self.seed
+            kept, self.catalogue.ids, ties=self.ties, seed=self.seed, repeats=self.filters.repeats
         )
-        self.split: Split = leave_last_out(self.interactions)
+        self.split: Split = self.splits.split(self.interactions, self.catalogue.ids, self.seed)
         self.tokenizer = self.tokenizer or load_tokenizer(self.encoder)
         self.tokens: Tokens = tokenize(
             self.catalogue.texts, self.tokenizer, max_tokens=self.max_text_tokens, cache_dir=self.cache_dir
@@ -137,14 +143,14 @@ class RecallDataModule(L.LightningDataModule):
         self.counts: Ints = np.bincount(self.split.train.items, minlength=len(self.catalogue))
         self.sequences = sequences(self.split.train, self.max_history)
         self._read = True
-        lone = int((self.interactions.lengths == 1).sum())
-        if lone:
-            log.info("%d user(s) have a single interaction: they count in training, and are asked about nothing", lone)
         log.info(
-            "%d users, %d items, %d interactions: %d to train on in %d sequences, %d to validate, %d to test",
+            "%d users, %d items, %d interactions: %d to train on in %d sequences, %d cases to validate, %d to test",
             self.interactions.n_users, len(self.catalogue), len(self.interactions), len(self.split.train),
             len(self.sequences), len(self.split.validation), len(self.split.test),
         )  # fmt: skip
+        left_out = [f"{n} interaction(s) left out: {why}" for why, n in self.left_out.items()]
+        for line in [*left_out, *self.split.notes]:
+            log.info("%s", line)
 
     def train_dataloader(self) -> DataLoader[object]:
         if len(self.sequences) == 0:
@@ -152,12 +158,16 @@ class RecallDataModule(L.LightningDataModule):
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
         drawn = (len(self.split.train) / len(self.sequences)) * self.batch_size
+        held = self.split.held_items
+        trainable = np.flatnonzero(~held) if held is not None and held.any() else None
+        n_trainable = None if trainable is None else len(trainable)
         collate = TrainCollator(
             train=self.split.train,
             tokens=self.tokens,
-            log_q=log_batch_chance(self.counts, drawn, self.n_negatives),
+            log_q=log_batch_chance(self.counts, drawn, self.n_negatives, n_trainable),
             spans=self.sequences,
             n_negatives=self.n_negatives,
+            trainable=trainable,
             max_encoded=self.max_encoded_items,
             history_tokens=self.history_tokens,
             seed=self.seed,
@@ -196,8 +206,8 @@ class RecallDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[object]:
         """Every user with all that is known of them, and nothing to be recalled."""
         ends = np.stack([self.interactions.offsets[:-1], self.interactions.offsets[1:]], 1)
-        users = np.arange(self.interactions.n_users)
-        return self._eval_loader(Cases(self.interactions, users, ends, np.stack([ends[:, 1], ends[:, 1]], 1)))
+        users, nothing = np.arange(self.interactions.n_users), np.stack([ends[:, 1], ends[:, 1]], 1)
+        return self._eval_loader(Cases(self.interactions, users, ends, nothing, known=ends))
 
     def _eval_loader(self, cases: Cases) -> DataLoader[object]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -210,31 +220,6 @@ class RecallDataModule(L.LightningDataModule):
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _filtered(self, interactions: InteractionLog) -> InteractionLog:
-        keep = np.ones(len(interactions), bool)
-        if self.min_weight is not None:
-            if interactions.weights is None:
-                raise InputError(
-                    f"data.min_weight: {interactions.source} has no weights. Add a column, or drop the key"
-                )
-            keep &= interactions.weights >= self.min_weight
-        if self.missing_text == "drop":
-            known = np.array([self.catalogue.row(item) >= 0 for item in interactions.item_ids])
-            keep &= known[interactions.items]
-        if self.min_interactions > 1:
-            n_items = len(interactions.item_ids)
-            pairs = np.unique(interactions.users[keep] * n_items + interactions.items[keep])  # an item counts once
-            counts = np.bincount(pairs // n_items, minlength=len(interactions.user_ids))
-            keep &= (counts >= self.min_interactions)[interactions.users]
-        if not keep.any():
-            raise InputError(
-                f"{interactions.source}: no user is left of {len(interactions.user_ids)} after filtering. Lower "
-                "data.min_weight or data.min_interactions, or see to the items' texts"
-            )
-        if not keep.all():
-            log.info("%d of %d interactions filtered out", int((~keep).sum()), len(keep))
-        return interactions if keep.all() else interactions.select(keep)
 
 
 def sequences(train: Interactions, max_history: int) -> Ints:

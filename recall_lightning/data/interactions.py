@@ -12,6 +12,7 @@ from recall_lightning.data.ragged import Ints, offsets_of
 from recall_lightning.errors import InputError
 
 Ties = Literal["row", "shuffle"]
+Repeats = Literal["first", "last"]
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,15 @@ class Interactions:
 
 
 def group_by_user(
-    log: InteractionLog, catalogue_ids: Sequence[str], *, ties: Ties, seed: int = 0, shuffle_users: bool = True
+    log: InteractionLog,
+    catalogue_ids: Sequence[str],
+    *,
+    ties: Ties,
+    seed: int = 0,
+    repeats: Repeats = "first",
+    shuffle_users: bool = True,
 ) -> Interactions:
-    """Group a log by user and put each user's interactions in time order, each item once (its first time).
+    """Group a log by user and put each user's interactions in time order, each item once.
 
     Args:
         log: every item of it must be in `catalogue_ids`.
@@ -103,6 +110,7 @@ def group_by_user(
         ties: what orders interactions of one user at the same time: `row` keeps the file's order, `shuffle` takes a
             seeded hash of user and item (a source's order inside a tie can be learnable, and so leak).
         seed: seed of the hashes.
+        repeats: which of a user's interactions with the same item is kept.
         shuffle_users: whether users come in the order of their ids' seeded hashes, so that neither the file's order
             nor the ids themselves carry anything into training, and those without any interaction are left out;
             else all come in the log's order.
@@ -135,12 +143,16 @@ def group_by_user(
     users, items = users[order], items[order]
     times = None if log.times is None else log.times[order]
 
-    first = np.zeros(len(order), bool)
-    first[np.unique(users * len(catalogue_ids) + items, return_index=True)[1]] = True
-    lengths = np.bincount(users[first], minlength=len(user_order))
+    pairs = users * len(catalogue_ids) + items
+    once = np.zeros(len(order), bool)
+    if repeats == "first":
+        once[np.unique(pairs, return_index=True)[1]] = True
+    else:
+        once[len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]] = True
+    lengths = np.bincount(users[once], minlength=len(user_order))
     present = (lengths > 0) | (not shuffle_users)
     user_ids = [log.user_ids[u] for u in user_order[present]]
-    return Interactions(user_ids, items[first], None if times is None else times[first], offsets_of(lengths[present]))
+    return Interactions(user_ids, items[once], None if times is None else times[once], offsets_of(lengths[present]))
 
 
 def hashes(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
     Args:
         model: encodes the first `n_encoded` items of the batch with gradient; the others come from its cache.
         batch: the step's items.
-        whole: whether the whole catalogue is a candidate, or the batch's items alone.
+        whole: whether the whole catalogue that may be trained on is a candidate, or the batch's items alone.
         keep: whether the cache keeps what is encoded.
 
     Returns:
@@ -27,8 +27,11 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
     else:
         fresh = model.cache.vectors[encoded]
     if whole:
-        every = torch.arange(model.n_items, device=fresh.device)
-        return model.item_tower(model.cache.read_with(encoded, fresh), every), batch.items
+        vectors = model.cache.read_with(encoded, fresh)
+        if batch.trainable is None:
+            return model.item_tower(vectors, torch.arange(model.n_items, device=fresh.device)), batch.items
+        candidates = model.item_tower(vectors[batch.trainable], batch.trainable)
+        return candidates, torch.searchsorted(batch.trainable, batch.items)
     vectors = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)])
     return model.item_tower(vectors, batch.items), None
 
@@ -37,7 +40,9 @@ def known_candidates(batch: TrainBatch, n_items: int, *, whole: bool) -> Tensor:
     """`(batch, candidates)` bool: the users' positives among the candidates; arguments as of `step_items`."""
     known = torch.zeros(len(batch.known), n_items + 1, dtype=torch.bool, device=batch.known.device)
     known.scatter_(1, torch.where(batch.known >= 0, batch.known, n_items), True)
-    return known[:, :-1] if whole else known[:, batch.items]
+    if whole:
+        return known[:, :-1] if batch.trainable is None else known[:, batch.trainable]
+    return known[:, batch.items]
 
 
 def placed(local: Tensor, rows: Tensor | None) -> Tensor:

@@ -37,7 +37,7 @@ N_ITEMS = 20
 
 
 def collator(train=TRAIN, *, n_items=N_ITEMS, max_history=50, **options):
-    options = {"n_negatives": 0, "max_encoded": None, "history_tokens": None, "seed": 0} | options
+    options = {"n_negatives": 0, "trainable": None, "max_encoded": None, "history_tokens": None, "seed": 0} | options
     log_q = np.log(np.arange(1, n_items + 1, dtype=np.float32))
     return TrainCollator(train, texts_of(n_items), log_q, sequences(train, max_history), **options)
 
@@ -206,7 +206,8 @@ def test_every_interaction_but_a_users_first_is_a_target_exactly_once(lengths, m
 
 def eval_collator(max_history=50, history_tokens=None):
     made = interactions_of([4, 0, 5, 2], [3, 5], [6, 1, 0])
-    cases = Cases(made, np.array([0, 1, 2]), np.array([[0, 3], [4, 4], [6, 7]]), np.array([[3, 4], [4, 6], [7, 9]]))
+    history = np.array([[0, 3], [4, 4], [6, 7]])
+    cases = Cases(made, np.array([0, 1, 2]), history, np.array([[3, 4], [4, 6], [7, 9]]), known=history)
     return EvalCollator(cases, texts_of(N_ITEMS), max_history, history_tokens)
 
 

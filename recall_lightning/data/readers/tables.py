@@ -2,31 +2,31 @@
 
 import csv
 import io
-import itertools
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
+from recall_lightning.data.readers.broken import Sieve
+from recall_lightning.data.readers.compressed import COMPRESSED, read_bytes
+from recall_lightning.data.readers.json_lines import json_line, read_json_lines
 from recall_lightning.errors import InputError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 _ATOMIC = {".inter", ".item", ".user"}  # RecBole's atomic files: tabs, no quoting, `name:type` headers
 _JSON_LINES = {".jsonl", ".ndjson"}
-_COMPRESSED = {".gz", ".zst", ".bz2"}
 
 
-def read_table(path: Path, *, encoding: str = "utf-8") -> pa.Table:
+def read_table(path: Path, *, encoding: str = "utf-8", sieve: Sieve | None = None) -> pa.Table:
     """Read a table by its file name's ending: .csv, .tsv, .parquet, .jsonl, RecBole's .inter/.item/.user; .gz, .zst.
 
     Args:
         path: the file.
         encoding: of text files.
+        sieve: what is told of broken rows; without one they are errors.
 
     Returns:
         The columns. Text files give strings alone, and an empty string where a field is empty: nothing is guessed, so
@@ -43,18 +43,19 @@ def read_table(path: Path, *, encoding: str = "utf-8") -> pa.Table:
     if kind == ".parquet":
         return _read_parquet(path)
     if kind in _JSON_LINES:
-        return _read_json_lines(path, encoding)
+        return read_json_lines(path, encoding, sieve)
     if kind not in _DELIMITERS:
         known = ", ".join([*_DELIMITERS, ".parquet", ".jsonl"])
         raise InputError(f"{path}: '{kind or path.name}' is no known kind of table. Known endings: {known}")
     atomic = kind in _ATOMIC
-    table = read_delimited(path, _DELIMITERS[kind], encoding=encoding, quoted=not atomic)
+    table = read_delimited(path, _DELIMITERS[kind], encoding=encoding, quoted=not atomic, sieve=sieve)
     return _named(table, [name.split(":")[0] for name in table.column_names], path) if atomic else table
 
 
 def read_delimited(
-    path: Path, delimiter: str, *, encoding: str = "utf-8", quoted: bool = True, names: Sequence[str] | None = None
-) -> pa.Table:
+    path: Path, delimiter: str, *, encoding: str = "utf-8", quoted: bool = True, names: Sequence[str] | None = None,
+    sieve: Sieve | None = None,
+) -> pa.Table:  # fmt: skip
     """Read delimited text; every column comes as strings.
 
     Args:
@@ -63,15 +64,25 @@ def read_delimited(
         encoding: of the text.
         quoted: whether `"` quotes a field (which may then hold delimiters and new lines).
         names: the columns where the file has no header.
+        sieve: what is told of broken rows; without one they are errors.
 
     Raises:
         InputError: if a row has too few or too many fields, or the bytes are not of this encoding.
     """
-    parse = pacsv.ParseOptions(
-        delimiter=delimiter if len(delimiter) == 1 else "\t",
-        quote_char='"' if quoted else False,
-        newlines_in_values=quoted,
-    )
+    skipped: list[pacsv.InvalidRow] = []
+
+    def parsing(skip: Callable[[pacsv.InvalidRow], str] | None) -> pacsv.ParseOptions:
+        return pacsv.ParseOptions(
+            delimiter=delimiter if len(delimiter) == 1 else "\t",
+            quote_char='"' if quoted else False,
+            newlines_in_values=quoted,
+            invalid_row_handler=skip if sieve and sieve.max_share else None,
+        )
+
+    def skip(row: pacsv.InvalidRow) -> str:
+        skipped.append(row)
+        return "skip"
+
     read = pacsv.ReadOptions(encoding=encoding, column_names=names, use_threads=False)
 
     def columns(schema: pa.Schema) -> pacsv.ConvertOptions:
@@ -85,10 +96,15 @@ def read_delimited(
     try:
         data = _bytes(path, delimiter)
         # the header alone first: a column's type can only be given by its name
-        schema = pacsv.open_csv(pa.BufferReader(data), read, parse).schema
-        table = pacsv.read_csv(pa.BufferReader(data), read, parse, columns(schema))
+        schema = pacsv.open_csv(pa.BufferReader(data), read, parsing(lambda _: "skip")).schema
+        table = pacsv.read_csv(pa.BufferReader(data), read, parsing(skip), columns(schema))
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeError, LookupError, OSError) as error:
         raise InputError(f"{path}{_mended(str(error), encoding, path)}") from error
+    first_row = 1 if names else 2
+    for row in skipped:
+        assert sieve is not None  # no row is skipped without one
+        reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+        sieve.refuse(row.number - first_row, reason, "", rows=len(row.text.splitlines()))
     return _named(table, table.column_names, path)
 
 
@@ -129,10 +145,9 @@ def editor_line(path: Path, row: int, first_row: int = 2) -> int:
     kind = _kind(path)
     if kind == ".parquet":
         return row + 2
-    lines = io.StringIO(_bytes(path).to_pybytes().decode("latin-1"), newline="")
     if kind in _JSON_LINES:
-        filled = (number for number, line in enumerate(lines, start=1) if line.strip())
-        return next(itertools.islice(filled, row, None), row + 1)
+        return json_line(path, row)
+    lines = io.StringIO(read_bytes(path).decode("latin-1"), newline="")
     quoted = kind in {".csv", ".tsv"}
     reader = csv.reader(
         lines, delimiter=_DELIMITERS.get(kind, "\t"), quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
@@ -149,7 +164,7 @@ def editor_line(path: Path, row: int, first_row: int = 2) -> int:
 
 def _kind(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    return next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
+    return next((suffix for suffix in reversed(suffixes) if suffix not in COMPRESSED), "")
 
 
 def _named(table: pa.Table, names: list[str], path: Path) -> pa.Table:
@@ -159,15 +174,14 @@ def _named(table: pa.Table, names: list[str], path: Path) -> pa.Table:
     return table.rename_columns(names)
 
 
-def _bytes(path: Path, delimiter: str = "") -> pa.Buffer:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        data = stream.read()
+def _bytes(path: Path, delimiter: str) -> pa.Buffer:
+    data = read_bytes(path)
     if len(delimiter) > 1:  # one pass over the bytes; pandas would fall back to a parser 20 times slower
         data = data.replace(delimiter.encode(), b"\t")
     return pa.py_buffer(data)
 
 
-def _mended(error: str, encoding: str, path: Path | None = None) -> str:
+def _mended(error: str, encoding: str, path: Path) -> str:
     """Arrow's message as place, problem and cure."""
     if "Expected" in error and "columns, got" in error:
         row, _, rest = error.partition("Row #")[2].partition(": Expected ")
@@ -176,13 +190,14 @@ def _mended(error: str, encoding: str, path: Path | None = None) -> str:
         cure = "Fill in the missing fields" if few else "Quote a field that holds a delimiter"
         if '"' in rest:
             cure += ", or take out the stray quote that joins rows"
-        if path is not None:
-            row = str(editor_line(path, int(row) - 1, first_row=1))
+        row = str(editor_line(path, int(row) - 1, first_row=1))
         return f", row {row}: {got} fields, but the header has {expected}. {cure}"
     if "Empty CSV" in error:
         return ": no row after the header. Each entry needs one"
     if "UTF8" in error or "decode" in error or "encoding" in error.lower():
         return f": the text is not {encoding}. Give its encoding, such as latin-1"
+    if "straddl" in error:  # two of Arrow's blocks
+        return ": a field is longer than 1 MB. Look for a quote that is never closed, and take it out"
     return f": not readable as a table ({error.splitlines()[0]}). Open it and check its first rows"
 
 
@@ -191,35 +206,3 @@ def _read_parquet(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: no readable Parquet file ({str(error).splitlines()[0]}). Write it again") from error
-
-
-def _read_json_lines(path: Path, encoding: str) -> pa.Table:
-    try:
-        data = _bytes(path).to_pybytes().decode(encoding).encode()  # Arrow itself would let broken UTF-8 pass
-    except (UnicodeError, LookupError, OSError) as error:
-        raise InputError(f"{path}{_mended(str(error), encoding)}") from error
-    try:
-        table = pajson.read_json(pa.BufferReader(data))
-        dated = [(field.name, pa.string()) for field in table.schema if pa.types.is_timestamp(field.type)]
-        if dated:  # Arrow's guess: but an id such as "2000-01-01" is a string like any other
-            options = pajson.ParseOptions(explicit_schema=pa.schema(dated))
-            table = pajson.read_json(pa.BufferReader(data), parse_options=options)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path}{_broken_json_line(data, str(error))}") from error
-    return table
-
-
-def _broken_json_line(data: bytes, error: str) -> str:
-    kinds: dict[str, str] = {}
-    for number, line in enumerate(data.splitlines(), start=1):
-        try:
-            entry = json.loads(line.strip() or b"{}")
-        except ValueError as wrong:
-            return f", row {number}: no JSON object ({wrong}). Each line must hold one"
-        if not isinstance(entry, dict):
-            return f", row {number}: {entry!r} is no JSON object. Each line must hold one"
-        for name, value in entry.items():
-            kind = "number" if type(value) in {int, float} else type(value).__name__
-            if value is not None and kinds.setdefault(name, kind) != kind:
-                return f", row {number}: '{name}' is {value!r}, a {kind}, but above a {kinds[name]}. Keep to one type"
-    return f": not readable as JSON Lines ({error.splitlines()[0]}). Write it again, an object a line"
