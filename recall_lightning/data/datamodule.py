@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
-from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.interactions import Interactions, Repeats, Ties, group_by_user
 from recall_lightning.data.ragged import Ints

@@ -27,6 +27,7 @@ from recall_lightning.modules.checkpoint import Background, carried, read_checkp
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.optimizers import OptimizerConfig, configure
+from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
 from recall_lightning.pretrained import load_model
 from recall_lightning.recipe import build
 
@@ -47,6 +48,7 @@ class RecallModule(L.LightningModule):
         refresh_every_epochs: how often the cache of item vectors is made anew as a whole.
         ks: cut-offs of the metrics.
         predict_k: items a user that `predict` gives.
+        threshold: by what each validation chooses alpha, the score from which on items are recalled.
         seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
     """
 
@@ -61,6 +63,7 @@ class RecallModule(L.LightningModule):
         refresh_every_epochs: int = 1,
         ks: list[int] = [10, 50],  # noqa: B006  # read, never changed
         predict_k: int = 50,
+        threshold: ThresholdConfig = ThresholdConfig(),  # noqa: B008  # read, never changed
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -78,12 +81,13 @@ class RecallModule(L.LightningModule):
         self.encoder_config, self.candidates, self.optimizer_config = encoder, candidates, optimizer
         self.refresh_every_epochs, self.predict_k, self.seed = refresh_every_epochs, predict_k, seed
         self.val_metrics, self.test_metrics = RankingMetrics(ks), RankingMetrics(ks)
+        self.threshold = ThresholdChoice(threshold)
         self.save_hyperparameters(
             {
                 "encoder": asdict(encoder), "user_tower": self._towers[1].recipe(),
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
-                "predict_k": predict_k, "seed": seed,
+                "predict_k": predict_k, "threshold": asdict(threshold), "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
@@ -215,9 +219,11 @@ class RecallModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
+        self.log_dict({f"val/{name}": value for name, value in self.threshold.choose().items()})
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test", self.test_metrics)
+        self.log_dict({f"test/{name}": value for name, value in self.threshold.report().items()})
 
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
@@ -233,6 +239,7 @@ class RecallModule(L.LightningModule):
         users = self.user_vectors(batch)
         for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
             metrics.update_ranks(target_ranks(scores, batch.targets[chunk]))
+            self.threshold.pairs.update(scores, batch.targets[chunk])
 
     def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
         bar = f"recall@{self.hparams['ks'][0]}"
@@ -267,9 +274,12 @@ class RecallModule(L.LightningModule):
         assert self.background is not None
         parts = carried(self.model.encoder.model, self.background)
         cache = self.model.cache.vectors.cpu() if self._cached else None
-        checkpoint["recall_lightning"] = parts | {"cache": cache, "refreshed_at_step": self._refreshed_at_step}
+        checkpoint["recall_lightning"] = parts | {
+            "cache": cache, "refreshed_at_step": self._refreshed_at_step, "threshold": self.threshold.carried(),
+        }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.threshold.restore(checkpoint["recall_lightning"].get("threshold"))  # older ones have none
         cache = checkpoint["recall_lightning"]["cache"]
         if cache is not None:
             self.model.cache.vectors.copy_(cache)
@@ -287,7 +297,9 @@ class RecallModule(L.LightningModule):
         for name in ("user_tower", "item_tower", "loss"):
             settings[name] = build(settings[name])
         encoder, optimizer = EncoderConfig(**settings.pop("encoder")), OptimizerConfig(**settings.pop("optimizer"))
-        module = cls(encoder=encoder, optimizer=optimizer, **settings)
+        threshold = ThresholdConfig(**settings.pop("threshold", {}))  # older checkpoints have none
+        module = cls(encoder=encoder, optimizer=optimizer, threshold=threshold, **settings)
         module.build(*restored(parts))
         module.load_state_dict(checkpoint["state_dict"])
+        module.threshold.restore(parts.get("threshold"))
         return module.eval()

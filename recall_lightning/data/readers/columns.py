@@ -1,8 +1,7 @@
 """Columns of a table turned into an `InteractionLog`."""
 
-import re
+import math
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,101 +10,114 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recall_lightning.data.interactions import InteractionLog
-from recall_lightning.data.readers.tables import column, editor_line
+from recall_lightning.data.readers.broken import Sieve
+from recall_lightning.data.readers.entities import EMPTY_ID
+from recall_lightning.data.readers.tables import column
 from recall_lightning.errors import InputError
+
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_WHOLE = r"^\s*-?\d{1,18}\s*$"
 
 
 def interaction_log(
-    table: pa.Table, path: Path, *, user: str = "user_id", item: str = "item_id", time: str = "timestamp",
-    weight: str = "weight", first_row: int = 2
+    table: pa.Table, sieve: Sieve, *, user: str = "user_id", item: str = "item_id", time: str = "timestamp",
+    weight: str = "weight"
 ) -> InteractionLog:  # fmt: skip
     """Take the interactions out of a table.
 
     Args:
         table: its rows.
-        path: the file it came from, for messages.
+        sieve: of the file it came from.
         user, item: names of the columns of ids.
         time, weight: names of the columns of seconds (or ISO 8601) and weights; used where the table has them.
-        first_row: the line of the table's first row in the file (2 where there is a header).
 
     Raises:
-        InputError: if a column of ids is missing, an id is empty, or a time or weight is no number.
+        InputError: if a column of ids is missing, or more rows than may be are broken: an id is empty, or a time or weight
+            is no number.
     """
+    for name in (user, item):
+        filled = pc.not_equal(column(table, name, sieve.path), "").to_numpy(zero_copy_only=False)
+        table = sieve.sift(table, filled, f"{name} is empty", EMPTY_ID)
+    times = weights = None
+    if time in table.column_names:
+        times, readable = _times(table[time])
+        if not readable.all():
+            table = _sift_values(
+                table, sieve, readable, time, "is neither seconds nor ISO 8601",
+                "Write 978300760 or 2000-12-31T22:12:40, or drop the column: then row order is time order",
+            )  # fmt: skip
+            times, _ = _times(table[time])  # again: whole seconds among themselves keep every digit
+    if weight in table.column_names:
+        weights, readable = _weights(table[weight])
+        times = times if times is None else times[readable]
+        weights = weights[readable]
+        table = _sift_values(
+            table, sieve, readable, weight, "is no number", "Write one, such as 4.5, or drop the column"
+        )  # fmt: skip
+    sieve.finish(len(table))
     if len(table) == 0:
-        raise InputError(f"{path}: no row after the header. Each interaction needs one")
-    user_ids, users = _codes(column(table, user, path), user, path, first_row)
-    item_ids, items = _codes(column(table, item, path), item, path, first_row)
-    times = _times(table[time], path, first_row) if time in table.column_names else None
-    weights = _weights(table[weight], path, first_row) if weight in table.column_names else None
-    return InteractionLog(path.name, user_ids, item_ids, users, items, times, weights)
+        raise InputError(f"{sieve.path}: no row after the header. Each interaction needs one")
+    user_ids, users = _codes(column(table, user, sieve.path))
+    item_ids, items = _codes(column(table, item, sieve.path))
+    return InteractionLog(sieve.path.name, user_ids, item_ids, users, items, times, weights)
 
 
-def _codes(values: pa.Array, name: str, path: Path, first_row: int) -> tuple[list[str], NDArray[np.int64]]:
+def _sift_values(
+    table: pa.Table, sieve: Sieve, readable: NDArray[np.bool_], name: str, wrong: str, cure: str
+) -> pa.Table:  # fmt: skip
+    values = table[name]
+
+    def shown(row: int) -> str:
+        value = values[row]
+        return f"{name} {value.cast(pa.string()).as_py() if pa.types.is_temporal(value.type) else value.as_py()!r} {wrong}"
+
+    return sieve.sift(table, readable, f"{name} {wrong}", cure, shown)
+
+
+def _codes(values: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
     encoded = values.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    ids = encoded.dictionary.to_pylist()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    if "" in ids:
-        row = editor_line(path, int(np.flatnonzero(codes == ids.index(""))[0]), first_row)
-        raise InputError(f"{path}, row {row}: {name} is empty. Fill it in, or take the row out")
-    return ids, codes
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _times(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[Any]:
-    """Seconds, int64 where all are whole."""
+def _times(values: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Seconds, int64 where all are whole, and which are readable."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        if values.null_count:
-            row = int(np.flatnonzero(values.is_null().to_numpy())[0])
-            raise _wrong_time(None, editor_line(path, row, first_row), path)
-        micros: NDArray[np.int64] = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
-        return micros // 1_000_000 if not (micros % 1_000_000).any() else micros / 1e6
+        micros = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).fill_null(0).to_numpy()
+        whole = not (micros % 1_000_000).any()
+        return micros // 1_000_000 if whole else micros / 1e6, values.is_valid().to_numpy()
     if pa.types.is_integer(values.type) and not values.null_count:
-        return np.asarray(values.to_numpy(), np.int64)
+        return np.asarray(values.to_numpy(), np.int64), np.ones(len(values), bool)
     strings = values.cast(pa.string()).fill_null("").combine_chunks()
-    integer = pc.match_substring_regex(strings, r"^\s*-?\d{1,18}\s*$")
-    if pc.all(integer).as_py():
-        return np.asarray(pc.utf8_trim_whitespace(strings).cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
-    number = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-    seconds = np.empty(len(strings), np.float64)
-    for row, text in enumerate(strings.to_pylist()):  # mixed and ISO 8601 times: rare, and each may be wrong by itself
-        if number.fullmatch(text):
-            seconds[row] = float(text)
-        else:
-            try:
-                moment = datetime.fromisoformat(text.strip())
-            except ValueError:
-                raise _wrong_time(text, editor_line(path, row, first_row), path) from None
-            seconds[row] = (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)).total_seconds()
-            if moment.tzinfo is not None:
-                seconds[row] = moment.timestamp()
-    if not np.isfinite(seconds).all():
-        row = int(np.flatnonzero(~np.isfinite(seconds))[0])
-        raise _wrong_time("inf", editor_line(path, row, first_row), path)
-    whole = seconds.astype(np.int64)
-    return whole if (whole == seconds).all() else seconds
+    if pc.all(pc.match_substring_regex(strings, _WHOLE)).as_py():
+        seconds = pc.utf8_trim_whitespace(strings).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return np.asarray(seconds, np.int64), np.ones(len(strings), bool)
+    number = pc.match_substring_regex(strings, _NUMBER)
+    plain = pc.utf8_trim_whitespace(pc.if_else(number, strings, "nan"))
+    seconds = pc.utf8_ltrim(plain, "+").cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+    for row in np.flatnonzero(~number.to_numpy(zero_copy_only=False)).tolist():  # ISO 8601: each may be wrong by itself
+        seconds[row] = _moment(strings[row].as_py())
+    readable = np.isfinite(seconds)
+    whole = np.where(readable, seconds, 0).astype(np.int64)
+    return whole if (whole == seconds)[readable].all() else seconds, readable
 
 
-def _wrong_time(text: str | None, row: int, path: Path) -> InputError:
-    return InputError(
-        f"{path}, row {row}: timestamp {text!r} is neither seconds nor ISO 8601. Write 978300760 or "
-        "2000-12-31T22:12:40, or drop the column: then row order is time order"
-    )
+def _moment(text: str) -> float:
+    """Seconds of an ISO 8601 time, of UTC where it names no zone; not a number where it is none."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return math.nan
+    return moment.timestamp() if moment.tzinfo else (moment - datetime(1970, 1, 1)).total_seconds()
 
 
-def _weights(values: pa.ChunkedArray, path: Path, first_row: int) -> NDArray[np.float64]:
+def _weights(values: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Weights, and which are readable."""
     try:
         weights = np.asarray(values.cast(pa.float64()).to_numpy(), np.float64)
-        wrong = ~np.isfinite(weights)
     except pa.ArrowInvalid:
         strings = values.cast(pa.string()).fill_null("")
-        wrong = ~pc.match_substring_regex(strings, r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$").to_numpy()
-        if not wrong.any():
-            return np.array([float(text) for text in strings.to_pylist()])
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"{path}, row {editor_line(path, row, first_row)}: weight {values[row].as_py()!r} is no number. Write one, "
-            "such as 4.5, or drop the column"
-        )
-    return weights
+        plain = pc.utf8_trim_whitespace(pc.if_else(pc.match_substring_regex(strings, _NUMBER), strings, "nan"))
+        weights = np.asarray(pc.utf8_ltrim(plain, "+").cast(pa.float64()).to_numpy(), np.float64)
+    return weights, np.isfinite(weights)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def read_delimited(
     for row in skipped:
         assert sieve is not None  # no row is skipped without one
         reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-        sieve.refuse(row.number - first_row, reason, "", rows=len(row.text.splitlines()))
+        sieve.refuse(row.number - first_row, reason, "Fill in or quote its fields", rows=row.text.count("\n") + 1)
     return _named(table, table.column_names, path)
 
 
@@ -153,12 +154,16 @@ def editor_line(path: Path, row: int, first_row: int = 2) -> int:
         lines, delimiter=_DELIMITERS.get(kind, "\t"), quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     )
     before, records = 0, row + first_row - 1  # records to pass
-    for record in reader:
-        if record:
-            if records == 0:
-                return before + 1
-            records -= 1
-        before = reader.line_num
+    limit = csv.field_size_limit(sys.maxsize)  # a stray quote may join any number of lines to one field
+    try:
+        for record in reader:
+            if record:
+                if records == 0:
+                    return before + 1
+                records -= 1
+            before = reader.line_num
+    finally:
+        csv.field_size_limit(limit)
     return row + first_row
 
 

@@ -64,11 +64,11 @@ def cold_users(
             known=stacked(start, asked),
         )
 
-    parts = [cases(np.flatnonzero(held), name) for held, name in [(validation, "validation"), (test, "test")]]
+    to_validate, to_test = cases(np.flatnonzero(validation), "validation"), cases(np.flatnonzero(test), "test")
     train = interactions.select(~(validation | test)[interactions.users])
     if not len(train):
         raise InputError("data.splits: all users are held out, none is left to train on. Lower data.splits.share")
     notes = [f"{int(validation.sum())} users held out for validation and {int(test.sum())} for the test"]
     if too_short:
         notes.append(f"{too_short} of them have no more than {at} interactions: they are asked about nothing")
-    return Split(train, *parts, notes=tuple(notes))
+    return Split(train, to_validate, to_test, notes=tuple(notes))

@@ -21,10 +21,10 @@ class Splits:
 
     Args:
         name: `leave_last_out`: each user's last interaction is the test, the one before the validation. `temporal`: one
-            cut in time for all. `cold_users`: users held out whole, k interactions of each are told. `new_items`: items
-            held out whole.
-        share: of the interactions (`temporal`), users (`cold_users`) or items (`new_items`) that are the test, and again
-            that are the validation.
+            cut in time for all. `cold_users`: users held out whole, k interactions of each are told. `new_items`:
+            items held out whole.
+        share: of the interactions (`temporal`), users (`cold_users`) or items (`new_items`) that are the test, and
+            again that are the validation.
         validation_from: for `temporal`: where the validation starts (seconds or ISO 8601), in place of `share`.
         test_from: for `temporal`: where the test starts.
         k: for `cold_users`: interactions that are told of a user (the support).

@@ -26,22 +26,24 @@ def new_items(interactions: Interactions, item_ids: list[str], *, share: float =
     """
     validation, test = drawn(item_ids, share, seed)
     known = ~(validation | test)
-    parts = []
-    left_out = 0
-    for name, items in [("validation", validation), ("test", test)]:
-        cases, without_history = _cases(interactions, known, items)
-        left_out += without_history
-        if not len(cases):
+
+    def cases(items: NDArray[np.bool_], part: str) -> tuple[Cases, int]:
+        made, without_history = _cases(interactions, known, items)
+        if not len(made):
             raise InputError(
-                f"data.splits: no user took one of the {int(items.sum())} items held out for the {name} after another "
+                f"data.splits: no user took one of the {int(items.sum())} items held out for the {part} after another "
                 "item. Raise data.splits.share"
             )
-        parts.append(cases)
+        return made, without_history
+
+    to_validate, left_out = cases(validation, "validation")
+    to_test, left_out_of_test = cases(test, "test")
+    left_out += left_out_of_test
     train = interactions.select(known[interactions.items])
     notes = [f"{int(validation.sum())} items held out for validation and {int(test.sum())} for the test"]
     if left_out:
         notes.append(f"{left_out} case(s) left out: the user took nothing that training knows before the new item")
-    return Split(train, *parts, held_items=~known, notes=tuple(notes))
+    return Split(train, to_validate, to_test, held_items=~known, notes=tuple(notes))
 
 
 def _cases(interactions: Interactions, known: NDArray[np.bool_], new: NDArray[np.bool_]) -> tuple[Cases, int]:

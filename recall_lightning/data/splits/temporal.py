@@ -43,8 +43,8 @@ def temporal(
     second = ordered[int(len(times) * (1 - share))] if test_from is None else test_from
     if not first < second:
         raise InputError(
-            f"data.splits: the validation starts at {readable(first)} and the test at {readable(second)}, so nothing lies "
-            "between. Give data.splits.validation_from and test_from, or another share"
+            f"data.splits: the validation starts at {readable(first)} and the test at {readable(second)}, so nothing "
+            "lies between. Give data.splits.validation_from and test_from, or another share"
         )
     before, between, after = times < first, (times >= first) & (times < second), times >= second
     trained = np.bincount(interactions.items[before], minlength=n_items) > 0
@@ -53,11 +53,11 @@ def temporal(
     test, apart = _part(interactions, before | between, after & known_item)
     new_items, _ = _part(interactions, before | between, after & ~known_item)
     validation, _ = _part(interactions, before, between & known_item)
-    for name, cases in [("training", before), ("validation", validation), ("test", test)]:
-        if not (len(cases) if isinstance(cases, Cases) else cases.any()):
+    for name, n_cases in [("training", int(before.sum())), ("validation", len(validation)), ("test", len(test))]:
+        if not n_cases:
             raise InputError(
-                f"data.splits: no {name} case with the cuts {readable(first)} and {readable(second)}. temporal needs users "
-                "on both sides of a cut: move it, or choose leave_last_out"
+                f"data.splits: no {name} case with the cuts {readable(first)} and {readable(second)}. temporal needs "
+                "users on both sides of a cut: move it, or choose leave_last_out"
             )
     notes = [f"validation from {readable(first)}, test from {readable(second)}"]
     if len(apart):
