@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recall_lightning.data.datamodule import RecallDataModule as RecallDataModule
+    from recall_lightning.data.readers.amazon import AmazonReviews as AmazonReviews
+    from recall_lightning.data.readers.bookcrossing import BookCrossing as BookCrossing
+    from recall_lightning.data.readers.histories import JsonHistories as JsonHistories
     from recall_lightning.data.readers.movielens import MovieLens as MovieLens
+    from recall_lightning.data.readers.recbole import RecBole as RecBole
     from recall_lightning.data.readers.tabular import Tabular as Tabular
     from recall_lightning.errors import InputError as InputError
     from recall_lightning.losses import BinaryRecallLoss as BinaryRecallLoss
@@ -29,7 +33,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "RecallDataModule": "data.datamodule",
+    "AmazonReviews": "data.readers.amazon",
+    "BookCrossing": "data.readers.bookcrossing",
+    "JsonHistories": "data.readers.histories",
     "MovieLens": "data.readers.movielens",
+    "RecBole": "data.readers.recbole",
     "Tabular": "data.readers.tabular",
     "InputError": "errors",
     "BinaryRecallLoss": "losses",

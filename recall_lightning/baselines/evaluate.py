@@ -1,37 +1,75 @@
-"""Full-catalogue metrics of a contender."""
+"""Full-catalogue rankings of a contender, kept so that any metric can be computed of them later."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from recall_lightning.baselines.base import Contender
-from recall_lightning.data.batches import EvalBatch
+from recall_lightning.data.batches import EvalBatch, EvalCollator
 from recall_lightning.data.datamodule import RecallDataModule
-from recall_lightning.metrics import RankingMetrics
+from recall_lightning.data.sampler import Keys
+from recall_lightning.data.splits import Cases
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.scoring import SCORES_AT_ONCE, set_aside
+from recall_lightning.metrics.ranking import recall_at_k
+from recall_lightning.models.scoring import SCORES_AT_ONCE, best_columns, set_aside
+
+LONGEST_LIST = 100  # metrics of lists (coverage, novelty) reach up to this k; metrics of ranks reach any
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What a contender made of cases.
+
+    Attributes:
+        ranks: `(cases, relevant)` int64 places of the targets in the whole catalogue, as of `target_ranks`.
+        lists: `(cases, LONGEST_LIST or items)` int64 catalogue rows, best first, -1 where candidates run out.
+        among: `(cases, relevant)` int64 places among the new items alone (`Cases.among`), or None.
+    """
+
+    ranks: Tensor
+    lists: Tensor
+    among: Tensor | None = None
 
 
 @torch.inference_mode()
-def evaluate(contender: Contender, data: RecallDataModule, part: str, ks: Sequence[int]) -> dict[str, float]:
-    """Metrics over the cases of a part.
+def rank_cases(contender: Contender, cases: Cases, data: RecallDataModule, *, lists: bool = True) -> Rankings:
+    """Rank the whole catalogue for each case.
 
     Args:
         contender: already fitted.
-        data: already set up.
-        part: `validation` or `test`.
-        ks: cut-offs.
-
-    Returns:
-        Values by name, such as `recall@10`.
+        cases: whom to recommend to.
+        data: that the cases are of.
+        lists: whether the best items are wanted, or the targets' ranks alone.
     """
-    metrics = RankingMetrics(ks)
-    loader = data.val_dataloader() if part == "validation" else data.test_dataloader()
-    users_at_once = max(1, SCORES_AT_ONCE // len(data.catalogue))
-    for batch in loader:
+    n_items = len(data.catalogue)
+    at_once = max(1, min(data.eval_batch_size, SCORES_AT_ONCE // n_items))
+    collate = EvalCollator(cases, data.tokens, max_history=None, history_tokens=None)
+    among = None if cases.among is None else torch.from_numpy(cases.among)
+    ranks, best, ranks_among = [], [], []
+    for batch in DataLoader(Keys(), sampler=range(len(cases)), batch_size=at_once, collate_fn=collate):
         assert isinstance(batch, EvalBatch)
-        for start in range(0, len(batch.users), users_at_once):
-            few = batch.part(start, start + users_at_once)
-            scores = set_aside(contender.score(few), known=few.known)
-            metrics.update_ranks(target_ranks(scores, few.targets))
-    return {name: float(value) for name, value in metrics.compute().items()}
+        scores = set_aside(contender.score(batch), known=batch.known)
+        ranks.append(target_ranks(scores, batch.targets))
+        if lists:
+            found, rows = best_columns(scores, min(LONGEST_LIST, n_items))
+            best.append(rows.masked_fill(found == -torch.inf, -1))
+        if among is not None:
+            ranks_among.append(target_ranks(set_aside(scores, candidates=among), batch.targets))
+    return Rankings(
+        _stack(ranks),
+        torch.cat(best) if best else torch.empty(len(cases), 0),
+        _stack(ranks_among) if ranks_among else None,
+    )
+
+
+def recall_of(rankings: Rankings, k: int) -> float:
+    """Mean recall over the cases."""
+    return float(recall_at_k(rankings.ranks, k).nanmean())
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """Ranks of batches under one another, filled up with -1 at the right."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=-1) for part in parts])

@@ -1,14 +1,17 @@
 """Trained: a checkpoint as a contender."""
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from recall_lightning.baselines.base import Contender
+from recall_lightning.baselines.base import Contender, last_of
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.interactions import Interactions
 from recall_lightning.errors import InputError
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.recall import RecallModule
@@ -24,20 +27,46 @@ class Trained(Contender):
         InputError: if it can't be read.
     """
 
+    serves_new_items = True
+    counts_interactions = False
+
     def __init__(self, path: str) -> None:
         self.module = RecallModule.load_from_checkpoint(path)
         self.path = path
         self.name = f"fine-tuned ({os.path.relpath(Path(path))})"
+        super().__init__()
 
-    def fit(self, data: RecallDataModule) -> None:
-        """Encode the catalogue; nothing is learned."""
+    @property
+    def identity(self) -> dict[str, Any]:
+        with open(self.path, "rb") as file:
+            return {"checkpoint": hashlib.file_digest(file, "sha256").hexdigest()}
+
+    def check(self, data: RecallDataModule) -> None:
+        """Refuse data that the model can't be judged by.
+
+        Raises:
+            InputError: if the catalogue is another, or the training part, so that it may have seen what it is asked.
+        """
         assert self.module.background is not None
         if self.module.background.catalogue.ids != data.catalogue.ids:
             raise InputError(f"{self.path}: trained on another catalogue than the config's. Compare on its own data")
+        if self.module.background.counts.tolist() != data.counts.tolist():
+            raise InputError(
+                f"{self.path}: trained on another training part than the config's split gives, so it may have seen "
+                "what it would be asked. Compare with the config that it was trained with, data.seed and all"
+            )
+
+    def fit(self, train: Interactions, data: RecallDataModule) -> None:
+        """Encode the catalogue; nothing is learned."""
         model = self.module.model
         model.cache.vectors.copy_(encode_texts(model.encoder, data.tokens, torch.device("cpu")))
-        self.items = model.catalogue_vectors()
+        self.module.item_vectors = model.catalogue_vectors()
+        self.tokens = data.tokens
 
     def score(self, batch: EvalBatch) -> Tensor:
-        self.module.item_vectors = self.items
-        return self.module.loss.similarity(self.module.user_vectors(batch), self.items)
+        assert self.module.background is not None
+        batch.history = last_of(batch.history, self.module.background.max_history)
+        if self.module.background.history_tokens is not None:
+            joined = self.tokens.joined(batch.history.numpy(), max_tokens=self.module.background.history_tokens)
+            batch.history_tokens = joined
+        return self.module.loss.similarity(self.module.user_vectors(batch), self.module.item_vectors)

@@ -17,7 +17,11 @@ class EpochLines(Callback):
         if sys.stderr.isatty() or not trainer.is_global_zero:
             return
         shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        ranked = [f"{name} {value:.4f}" for name, value in shown.items() if name.startswith(("val/recall", "val/ndcg"))]
+        ranked = [
+            f"{name} {value:.4f}"
+            for name, value in shown.items()
+            if name.startswith(("val/recall", "val/ndcg")) and not name.endswith("@alpha")
+        ]
         seconds = time.perf_counter() - self._started
         sys.stderr.write(
             f"epoch {trainer.current_epoch}: loss {shown['train/loss']:.3f}, {', '.join(ranked)}, {seconds:.0f} s\n"

@@ -1,41 +1,149 @@
 """`compare`: baselines and checkpoints on a config's own split."""
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from recall_lightning.cli.main import add_config, positive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recall_lightning.baselines.base import Contender, Unavailable
+    from recall_lightning.baselines.cache import Result
+    from recall_lightning.baselines.report import Figure
+    from recall_lightning.data.datamodule import RecallDataModule
 
 SUMMARY = "baselines and checkpoints side by side, on the config's own split and metrics"
 EXAMPLE = (
     "recall-lightning compare --config configs/movielens-100k.yaml "
-    "--ckpt runs/movielens-100k/version_0/checkpoints/best.ckpt"
+    "--ckpt runs/movielens-100k/version_0/checkpoints/best.ckpt --out comparison"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE.yaml", help="the config whose data is used")
+    add_config(parser)
     parser.add_argument(
         "--ckpt", action="append", default=[], metavar="C.ckpt", help="a trained model; may be repeated"
     )
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
+    parser.add_argument(
+        "--models", metavar="A,B", help="baselines by name, or `all`; the default is all that take seconds to minutes"
+    )
+    parser.add_argument("--k", type=positive, default=10, help="main cut-off, at most 100 (default 10)")
+    parser.add_argument("--deep", type=positive, default=50, help="second cut-off (default 50)")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="a column of users to group by; may be repeated"
+    )
+    parser.add_argument("--out", metavar="DIR", help="write comparison.csv, .md and .png there")
+    parser.add_argument("--no-cache", action="store_true", help="fit everything anew")
 
 
 def run(args: argparse.Namespace) -> None:
-    from recall_lightning.baselines.base import Contender
-    from recall_lightning.baselines.evaluate import evaluate
-    from recall_lightning.baselines.popularity import Popularity
-    from recall_lightning.baselines.profile import EncoderProfile
+    from pathlib import Path
+
+    import torch
+
+    from recall_lightning.baselines.base import Unavailable
+    from recall_lightning.baselines.cache import Cache, data_fingerprint
+    from recall_lightning.baselines.registry import chosen
+    from recall_lightning.baselines.report import Known, figures
+    from recall_lightning.baselines.run import cases_of
+    from recall_lightning.baselines.run import run as run_contender
+    from recall_lightning.baselines.text_vectors import text_vectors
     from recall_lightning.baselines.trained import Trained
-    from recall_lightning.cli.tables import print_table
     from recall_lightning.cli.trainer import data_of
 
-    trained = [Trained(path) for path in args.ckpt]  # a broken one is told before the data is read
-    data = data_of(args.config)
+    baselines = chosen(args.models)  # wrong names and broken checkpoints are told before the data is read
+    trained = [Trained(path) for path in args.ckpt]
+    data = data_of(args.config, args.keys)
     data.setup()
-    contenders: list[Contender] = [Popularity(), EncoderProfile(data.encoder), *trained]
-    shown = ["recall@10", "recall@50", "ndcg@10"]
-    rows = []
+    for model in trained:
+        model.check(data)
+    groups = _user_groups(data, args.by)
+    cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
+    cases = cases_of(data, args.part)
+    results: dict[str, Result] = {}
+    left_out: dict[str, Unavailable] = {}
+    contenders: list[Contender] = [*baselines, *trained]
     for contender in contenders:
-        contender.fit(data)
-        metrics = evaluate(contender, data, args.part, [10, 50])
-        rows.append([contender.name, *(f"{metrics[name]:.4f}" for name in shown)])
-    cases = data.split.test if args.part == "test" else data.split.validation
-    print(f"{args.part}: {len(cases)} users, {len(data.catalogue)} items, all ranked but those already met")
-    print_table(["model", *shown], rows)
+        try:
+            results[contender.name] = run_contender(contender, data, cases, cache)
+        except Unavailable as why:
+            left_out[contender.name] = why
+    n_train = int((data.split.train.lengths > 0).sum())
+    known = Known(torch.from_numpy(data.counts), n_train, text_vectors(data), groups)
+    ks = sorted({args.k, args.deep}, key=lambda k: k != args.k)
+    found = list(figures(results, cases, known, ks, [b.name for b in baselines]))
+    _print(found, data, list(cases), args)
+    _print_costs(results, left_out)
+    if args.out:
+        _write(found, results, left_out, list(cases), args, Path(args.out))
+
+
+def _user_groups(data: "RecallDataModule", columns: list[str]) -> dict[str, list[str]]:
+    if not columns:
+        return {}
+    from recall_lightning.errors import InputError
+
+    users = data.reader.read_users()
+    if users is None:
+        raise InputError(
+            f"--by {columns[0]}: the reader knows nothing of users. Give it a file of them, or drop the flag"
+        )
+    return {name: users.column(name, data.interactions.user_ids) for name in columns}
+
+
+def _print(found: "list[Figure]", data: "RecallDataModule", cases: list[str], args: argparse.Namespace) -> None:
+    from recall_lightning.baselines.outputs import beyond_table, group_table, main_table
+    from recall_lightning.cli.tables import print_table
+
+    for name in cases:
+        header, rows = main_table(found, name, args.k, args.deep)
+        n_users = next((f.n_users for f in found if f.cases == name), 0)
+        print(f"\n{name}: {n_users:,} cases, {len(data.catalogue):,} items, all ranked but those already met")
+        if not rows:
+            print("no model here can rank what is asked for")
+            continue
+        print_table(header, rows)
+        print(f"\n{name}, recall@{args.k} by popularity of the target and by group (users)")
+        print_table(*group_table(found, name, args.k))
+        print(f"\n{name}, what the lists are like")
+        print_table(*beyond_table(found, name, args.k))
+
+
+def _print_costs(results: "dict[str, Result]", left_out: "dict[str, Unavailable]") -> None:
+    from recall_lightning.baselines.outputs import cost_table
+    from recall_lightning.cli.tables import print_table
+
+    print("\nwhat it took")
+    print_table(*cost_table(results, left_out))
+
+
+def _write(
+    found: "list[Figure]", results: "dict[str, Result]", left_out: "dict[str, Unavailable]", cases: list[str],
+    args: argparse.Namespace, folder: "Path",
+) -> None:  # fmt: skip
+    from recall_lightning.baselines.base import Unavailable
+    from recall_lightning.baselines.outputs import (
+        beyond_table,
+        cost_table,
+        group_table,
+        main_table,
+        write_chart,
+        write_csv,
+        write_markdown,
+    )
+
+    write_csv(found, folder / "comparison.csv")
+    sections = []
+    for name in cases:
+        sections.append((name, *main_table(found, name, args.k, args.deep)))
+        sections.append((f"{name}: recall@{args.k} by group", *group_table(found, name, args.k)))
+        sections.append((f"{name}: the lists", *beyond_table(found, name, args.k)))
+    write_markdown([*sections, ("cost", *cost_table(results, left_out))], folder / "comparison.md")
+    try:
+        write_chart(found, cases[0], args.k, folder / "comparison.png")
+    except Unavailable as why:
+        sys.stderr.write(f"{why}\n")
+    sys.stderr.write(f"written to {folder}\n")

@@ -14,7 +14,7 @@ TRAINER_COMMANDS = {
     "test": "metrics of a checkpoint on the test cases",
     "predict": "recommendations for every user of a config's data",
 }
-COMMANDS = ["fetch", "recommend", "similar", "compare"]  # modules of recall_lightning.cli
+COMMANDS = ["fetch", "check", "recommend", "similar", "compare"]  # modules of recall_lightning.cli
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given and given[0] in TRAINER_COMMANDS:
             _train(given)
         else:
-            parsed = _parser().parse_args(given)
+            parsed = _parse(given)
             parsed.run(parsed)
     except InputError as error:
         sys.stderr.write(f"recall-lightning: {' '.join(str(error).split())}\n")
@@ -39,6 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         sys.stderr.close()
         sys.exit(1)
+
+
+def _parse(given: list[str]) -> argparse.Namespace:
+    """Flags of a command; a command that reads a config takes any key of it, too."""
+    parser = _parser()
+    parsed, keys = parser.parse_known_args(given)
+    flags = [word for word in keys if word.startswith("-")]
+    foreign = [word for word in flags if not word.startswith(("--data.", "--model."))]
+    if keys and (foreign or not flags or not keys[0].startswith("-") or not hasattr(parsed, "config")):
+        parser.error(f"unrecognized arguments: {' '.join(foreign or keys)}")
+    parsed.keys = keys
+    return parsed
 
 
 def _parser() -> Parser:
@@ -86,6 +98,15 @@ def _train_parser(command: str) -> Parser:
     parser.add_argument("--print_config", action="store_true", help="print the settings with every default, and stop")
     parser.add_argument("--help-all", action="store_true", help="every key with its meaning (takes some seconds)")
     return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The flag `--config` of a command that reads the data which a config names."""
+    parser.add_argument(
+        "--config", required=True, action="append", metavar="FILE.yaml",
+        help="the config whose data is used; given twice, the later file wins, and any key may be a flag, such as "
+        "--data.splits.name new_items",
+    )  # fmt: skip
 
 
 def positive(text: str) -> int:

@@ -1,6 +1,7 @@
 """`recommend`: top-k items for every user of a file of histories."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", metavar="I.csv", help="rank these items, new ones among them, not the training's")
     parser.add_argument("--candidates", metavar="K.csv", help="a column item_id: rank these items alone")
     parser.add_argument("--k", type=positive, default=50, help="items a user (default 50)")
+    parser.add_argument(
+        "--threshold", type=_threshold, metavar="auto|ALPHA",
+        help="of the k items those alone with score >= ALPHA; auto: the alpha that validation chose (model.threshold); "
+        "the list still ends at --k, and may be empty",
+    )  # fmt: skip
     parser.add_argument("--include-known", action="store_true", help="recommend items of the user's history, too")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
 
@@ -45,26 +51,44 @@ def run(args: argparse.Namespace) -> None:
     if args.candidates:
         path = Path(args.candidates)
         candidates = column(read_table(path), "item_id", path).to_pylist()
+    alpha = recommender.alpha(args.threshold)
     histories = recommender.prepare(args.histories)
-    started, shown = time.perf_counter(), args.show
+    started, shown, served = time.perf_counter(), args.show, 0
 
     def tables() -> Iterator[Any]:
-        nonlocal shown
-        stream = recommender.stream(histories, k=args.k, candidates=candidates, include_known=args.include_known)
+        nonlocal shown, served
+        stream = recommender.stream(
+            histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha
+        )
         for table in stream:
+            served += len(table["user_id"].unique())
             if shown:
                 shown -= _show(recommender, histories, table, shown)
             yield table
 
     write(tables(), out)
     n_users, seconds = histories.interactions.n_users, time.perf_counter() - started
+    instead = "the most popular items" if alpha is None else "nothing, having no scores to hold against a threshold"
+    unscored = 0 if alpha is None else histories.without_history
     for count, what in [
         (histories.unknown_items, "interactions skipped: their items are described nowhere (see --items)"),
-        (histories.without_history, "users without a usable history: they got the most popular items"),
+        (histories.without_history, f"users without a usable history: they got {instead}"),
+        (n_users - served - unscored, f"users with a history got no item that scores {alpha} or more"),
     ]:
         if count:
             sys.stderr.write(f"{count} {what}\n")
     sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
+
+
+def _threshold(text: str) -> Any:
+    """A flag's finite number, or `auto`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if text != "auto" and not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number nor auto: give one such as 0.4")
+    return text if text == "auto" else value
 
 
 def _show(recommender: "Recommender", histories: "PreparedHistories", table: Any, most: int) -> int:

@@ -115,14 +115,22 @@ def run(given: list[str]) -> None:
         _cli(RecallCLI, arguments)
 
 
-def data_of(config: str) -> RecallDataModule:
-    """The data module that a config describes.
+def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = False) -> RecallDataModule:
+    """The data module that configs describe.
+
+    Args:
+        configs: the files; what a later one says wins.
+        keys: flags that win over the files.
+        quiet: whether it keeps to itself what it reads.
 
     Raises:
         InputError: if the config can't be used.
     """
     _quiet()
-    data: RecallDataModule = _cli(ParsedOnly, ["fit", "--config", config]).datamodule
+    if quiet:
+        logging.getLogger("recall_lightning").setLevel(logging.WARNING)
+    arguments = [word for config in configs for word in ("--config", config)]
+    data: RecallDataModule = _cli(ParsedOnly, ["fit", *arguments, *(keys or [])]).datamodule
     return data
 
 

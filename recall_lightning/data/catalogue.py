@@ -70,9 +70,10 @@ def describe(
     title = title or next((name for name in ("title", "name") if name in columns), None)
     seen: dict[str, tuple[int, str]] = {}
     titles: list[str] = []
-    values = [columns[name] for name in made.fields]
+    names = made.fields
+    values = [columns[name] for name in names]
     for row, (item, *fields) in enumerate(zip(columns["item_id"], *values, strict=True)):
-        text = made.render(dict(zip(made.fields, fields, strict=True)))
+        text = made.render(dict(zip(names, fields, strict=True)))
         if not item:
             raise InputError(f"{source}, row {line(row)}: item_id is empty. Fill it in, or take the row out")
         first, text_before = seen.get(item, (row, text))

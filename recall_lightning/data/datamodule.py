@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.filters import Filters
-from recall_lightning.data.interactions import Interactions, Repeats, Ties, group_by_user
+from recall_lightning.data.interactions import Interactions, Repeats, Ties
+from recall_lightning.data.prepared import prepare
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
@@ -35,7 +36,8 @@ class RecallDataModule(L.LightningDataModule):
         encoder: folder of the encoder, for its tokenizer. In a config it is set once, as `model.encoder.path`.
         splits: how the interactions are split.
         ties: what orders one user's interactions at the same time: `row` keeps the file's order, `shuffle` takes a
-            seeded hash of user and item.
+            seeded hash of user and item. Without times, row order is time order with `row`, and means nothing with
+            `shuffle`.
         min_weight: interactions of less weight (a low rating) are left out.
         since: interactions before this moment (seconds or ISO 8601) are left out.
         until: interactions at this moment and after it are left out.
@@ -54,7 +56,7 @@ class RecallDataModule(L.LightningDataModule):
         max_encoded_items: most items a step that are encoded with gradient; the vectors of the others come from a
             cache (Zhang et al., KDD 2022). None: all of them.
         num_workers: processes that make batches.
-        cache_dir: where tokens are kept, by default the user's cache folder.
+        cache_dir: where read data and tokens are kept, by default the user's cache folder.
         seed: of every draw.
     """
 
@@ -128,12 +130,8 @@ class RecallDataModule(L.LightningDataModule):
         """
         if self._read:
             return
-        log_read, described = self.reader.read_interactions(), self.reader.read_items(self.text)
-        self.n_read = len(log_read)
-        kept, self.catalogue, self.left_out = self.filters.apply(log_read, described)
-        self.interactions: Interactions = group_by_user(
-            kept, self.catalogue.ids, ties=self.ties, seed=self.seed, repeats=self.filters.repeats
-        )
+        self.prepared = prepare(self.reader, self.text, self.filters, self.ties, self.seed, self.cache_dir)
+        self.interactions, self.catalogue = self.prepared.interactions, self.prepared.catalogue
         self.split: Split = self.splits.split(self.interactions, self.catalogue.ids, self.seed)
         self.tokenizer = self.tokenizer or load_tokenizer(self.encoder)
         self.tokens: Tokens = tokenize(
@@ -147,8 +145,8 @@ class RecallDataModule(L.LightningDataModule):
             self.interactions.n_users, len(self.catalogue), len(self.interactions), len(self.split.train),
             len(self.sequences), len(self.split.validation), len(self.split.test),
         )  # fmt: skip
-        left_out = [f"{n} interaction(s) left out: {why}" for why, n in self.left_out.items()]
-        for line in [*left_out, *self.split.notes]:
+        left_out = [f"{n:,} interaction(s) left out: {why}" for why, n in self.prepared.left_out.items()]
+        for line in [*self.prepared.broken, *left_out, *self.split.notes]:
             log.info("%s", line)
 
     def train_dataloader(self) -> DataLoader[object]:

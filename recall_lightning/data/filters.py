@@ -94,14 +94,14 @@ class Filters:
                   lambda cut=cut, times=times, key=key: times >= cut if key == "since" else times < cut)  # fmt: skip
         if self.missing_text == "drop":
             known = np.array([catalogue.row(item) >= 0 for item in log.item_ids], bool)
-            apply("item without text", lambda: known[log.items])
+            apply(f"without text for their item ({int((~known).sum()):,} items)", lambda: known[log.items])
         if self.min_interactions > 1 or self.min_users > 1:
             name = f"outside the core of {self.min_interactions} items a user, {self.min_users} users an item"
             apply(name, lambda: core(log, keep, self.min_interactions, self.min_users))
         if not keep.any():
             raise InputError(
                 f"{log.source}: no user is left of {len(log.user_ids)} after filtering ({_told(counts)}). Lower "
-                "data.min_weight or min_interactions, or see to the items' texts"
+                "data.min_weight, min_interactions or min_users, move since or until, or see to the items' texts"
             )
         log = log if keep.all() else log.select(keep)
         if self.catalogue_items == "interacted":
@@ -132,7 +132,7 @@ def core(log: InteractionLog, keep: Keep, min_items: int, min_users: int) -> Kee
         if enough.all():
             break
         users, items = users[enough], items[enough]
-    inside: Keep = np.isin(log.users * n_items + log.items, users * n_items + items)
+    inside: Keep = keep & np.isin(log.users * n_items + log.items, users * n_items + items)
     return inside
 
 

@@ -108,7 +108,8 @@ def group_by_user(
         log: every item of it must be in `catalogue_ids`.
         catalogue_ids: `(items,)` the catalogue's ids; interactions come to point at its rows.
         ties: what orders interactions of one user at the same time: `row` keeps the file's order, `shuffle` takes a
-            seeded hash of user and item (a source's order inside a tie can be learnable, and so leak).
+            seeded hash of user and item (a source's order inside a tie can be learnable, and so leak). Without times,
+            row order is time order with `row`, and all of a user's interactions are tied with `shuffle`.
         seed: seed of the hashes.
         repeats: which of a user's interactions with the same item is kept.
         shuffle_users: whether users come in the order of their ids' seeded hashes, so that neither the file's order
@@ -137,8 +138,8 @@ def group_by_user(
     keys: list[NDArray[Any]] = [users]  # the most significant first
     if log.times is not None:
         keys.append(log.times)
-        if ties == "shuffle":
-            keys.append(mix(user_keys[log.users] ^ mix(hashes(log.item_ids, seed)[log.items])))
+    if ties == "shuffle":
+        keys.append(mix(user_keys[log.users] ^ mix(hashes(log.item_ids, seed)[log.items])))
     order = np.lexsort(keys[::-1])  # stable: rows that are equal in every key keep the file's order
     users, items = users[order], items[order]
     times = None if log.times is None else log.times[order]

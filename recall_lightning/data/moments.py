@@ -12,7 +12,7 @@ def moment(text: str | float, key: str) -> float:
     Raises:
         InputError: if it is neither; the message names the key.
     """
-    if isinstance(text, (int, float)) or re.fullmatch(r"[+-]?\d+(\.\d*)?", text.strip()):
+    if isinstance(text, (int, float)) or re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text.strip()):
         return float(text)
     try:
         read = datetime.fromisoformat(text.strip())
@@ -25,4 +25,4 @@ def readable(seconds: float) -> str:
     """A moment as a person reads it, where it can be a date at all."""
     if 2**26 <= seconds < 2**35:  # 1972 to 3058; less is rather a counter
         return datetime.fromtimestamp(float(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{seconds}"
+    return f"{float(seconds):.15g}"

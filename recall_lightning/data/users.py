@@ -32,6 +32,8 @@ class Users:
             InputError: if there is no such column.
         """
         if name not in self.columns:
-            raise InputError(f"no column '{name}' of users: there is {', '.join(self.columns) or 'none'}. Name one of them")
+            raise InputError(
+                f"no column '{name}' of users: there is {', '.join(self.columns) or 'none'}. Name one of them"
+            )
         values, rows = self.columns[name], self._rows
         return [values[rows[user]] if user in rows else "" for user in user_ids]

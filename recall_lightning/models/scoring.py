@@ -99,12 +99,19 @@ def top_k(
     best_rows = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
     chunks = score_chunks(users, items, similarity, known=known, candidates=candidates, scores_at_once=scores_at_once)
     for chunk, scores in chunks:
-        best[chunk, :width], best_rows[chunk, :width] = _best(scores, width)
+        best[chunk, :width], best_rows[chunk, :width] = best_columns(scores, width)
     return best, best_rows.masked_fill_(best == -torch.inf, -1)
 
 
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row, `(users, k)` scores and columns, ties by lower column; k at most the columns.
+def best_columns(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the k best of each row: exact, by score descending, equal scores by lower column.
+
+    Args:
+        scores: `(users, columns)` float.
+        k: at most the columns.
+
+    Returns:
+        `(users, k)` scores and `(users, k)` int64 columns.
 
     `torch.topk` leaves open which of equal scores it returns, so it only tells the k-th best score here.
     """

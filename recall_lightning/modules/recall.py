@@ -204,6 +204,7 @@ class RecallModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.refresh_cache()
         self.item_vectors = self.model.catalogue_vectors()
+        self.threshold.begin()
 
     def on_test_epoch_start(self) -> None:
         self.on_validation_epoch_start()
@@ -219,7 +220,8 @@ class RecallModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
-        self.log_dict({f"val/{name}": value for name, value in self.threshold.choose().items()})
+        if not self.trainer.sanity_checking:  # whose few users must not replace a resumed run's alpha
+            self.log_dict({f"val/{name}": value for name, value in self.threshold.choose().items()})
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test", self.test_metrics)
@@ -239,7 +241,7 @@ class RecallModule(L.LightningModule):
         users = self.user_vectors(batch)
         for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
             metrics.update_ranks(target_ranks(scores, batch.targets[chunk]))
-            self.threshold.pairs.update(scores, batch.targets[chunk])
+            self.threshold.update(scores, batch.targets[chunk])
 
     def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
         bar = f"recall@{self.hparams['ks'][0]}"

@@ -27,7 +27,8 @@ class Recommendations:
     Attributes:
         table: columns `user_id`, `item_id`, `rank` (from 1) and `score`; users in the order asked, rank ascending.
         unknown_items: interactions of the histories that were skipped, their items being unknown.
-        users_without_history: users of whom nothing usable was known: they got the most popular items.
+        users_without_history: users of whom nothing usable was known: they got the most popular items, or under a
+            threshold none.
     """
 
     table: pa.Table

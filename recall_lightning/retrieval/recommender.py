@@ -1,9 +1,10 @@
 """Recommender: a checkpoint put to use."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
 
 Histories = str | Path | InteractionLog | Mapping[str, Sequence[str]]
+Threshold = float | Literal["auto"] | None
 
 
 class Recommender:
@@ -92,6 +94,7 @@ class Recommender:
         k: int = 50,
         candidates: Iterable[str] | None = None,
         include_known: bool = False,
+        threshold: Threshold = None,
     ) -> Recommendations:
         """The k best items for every user.
 
@@ -101,12 +104,15 @@ class Recommender:
             k: items a user; fewer where candidates run out.
             candidates: ids of the only items to rank; None for all.
             include_known: whether items of a user's own history may be recommended.
+            threshold: of the k items, those alone whose score is at least this; `auto` for the alpha that the model's
+                last validation chose. A user may then get none, and one without history, who has no score, does.
 
         Raises:
-            InputError: if k is below 1, a file can't be used, or no candidate is in the catalogue.
+            InputError: if k is below 1, a file can't be used, no candidate is in the catalogue, or the threshold is no
+                number or not to be had.
         """
         batch = self.prepare(histories)
-        tables = list(self.stream(batch, k=k, candidates=candidates, include_known=include_known))
+        tables = list(self.stream(batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold))
         return Recommendations(pa.concat_tables(tables), batch.unknown_items, batch.without_history)
 
     def prepare(self, histories: Histories) -> "PreparedHistories":
@@ -132,11 +138,13 @@ class Recommender:
         k: int,
         candidates: Iterable[str] | None = None,
         include_known: bool = False,
+        threshold: Threshold = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory; arguments as of `recommend`."""
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
+        alpha = self.alpha(threshold)
         allowed = self._allowed(candidates)
         grouped = histories.interactions
         for first in range(0, grouped.n_users, users_at_once):
@@ -149,10 +157,34 @@ class Recommender:
                 scores, rows = top_k(
                     users, self.vectors, self.module.loss.similarity, k=k, known=met, candidates=allowed
                 )
-                if empty.any():
+                if alpha is not None:
+                    rows[(scores < alpha) | empty[:, None]] = -1
+                elif empty.any():
                     scores[empty], rows[empty] = self._most_popular(int(empty.sum()), k, allowed)
             asked = grouped.user_ids[first : first + len(starts)]
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
+
+    def alpha(self, threshold: Threshold) -> float | None:
+        """The least score that is recommended; None for any.
+
+        Raises:
+            InputError: if the threshold is no number, or `auto` and the checkpoint holds none.
+        """
+        if threshold is None:
+            return None
+        if threshold == "auto":
+            choice = self.module.threshold
+            if choice.point is None:
+                ((name, value),) = choice.config.constraint.items()
+                raise InputError(
+                    f"threshold auto: the checkpoint holds no alpha: it is of an older version, or saved before a "
+                    f"validation found one by model.threshold.{name} {value:g}. Give a number, or train with another "
+                    "constraint"
+                )
+            return choice.point.alpha
+        if isinstance(threshold, str) or not math.isfinite(threshold):
+            raise InputError(f"threshold is {threshold}: give a number such as 0.4, or auto")
+        return float(threshold)
 
     def similar(self, *, item: str | None = None, text: str | None = None, k: int = 10) -> list[tuple[str, str, float]]:
         """The nearest items to an item, or to a text.

@@ -6,10 +6,13 @@ import lightning as L
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import tensor
 
 from recall_lightning import ItemTower, MovieLens, RecallDataModule, RecallLoss, RecallModule, TransformerTower
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.callbacks.samples import _escaped
+from recall_lightning.callbacks.threshold import draw
+from recall_lightning.metrics import RecallPrecisionAtThreshold
 from recall_lightning.modules.encoder_config import EncoderConfig
 
 
@@ -93,6 +96,35 @@ def test_each_metric_has_a_chart_with_all_its_cutoffs(events):
     assert all(tag in layout for tag in (b"ndcg by k", b"val/ndcg@10", b"val/ndcg@50"))
 
 
+def test_the_threshold_is_a_picture_at_each_validation_and_curves_over_the_run(events):
+    _, shown = events
+    assert [event.step for event in shown.Images("threshold")] == [4, 8]
+    assert (shown.Images("threshold")[0].width, shown.Images("threshold")[0].height) == (800, 600)
+    for name in ("alpha", "recall@alpha", "precision@alpha", "items@alpha"):
+        assert [event.step for event in shown.Scalars(f"val/{name}")] == [3, 7]
+    assert all(event.value <= 50 for event in shown.Scalars("val/items@alpha"))
+
+
+def test_the_threshold_charts_start_where_recall_starts_to_fall_and_mark_the_choice():
+    metric = RecallPrecisionAtThreshold()
+    metric.update(tensor([[0.75, 0.5, 0.25, -0.5]]), tensor([[0, 1]]))
+    curve = metric.compute()
+    figure = draw(curve, curve.best(min_precision=0.9), "min_precision 0.9")
+    shares, items = figure.axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in shares.lines[:3]}
+    assert drawn == {
+        "recall": [[0.5, 1.0], [0.75, 0.5]],
+        "precision": [[0.5, 1.0], [0.75, 1.0]],
+        "F1": [[0.5, 1.0], [0.75, pytest.approx(2 / 3)]],
+    }
+    assert items.lines[0].get_xydata().tolist() == [[0.5, 2.0], [0.75, 1.0]]
+    assert shares.lines[3].get_xdata() == items.lines[1].get_xdata() == [0.5, 0.5]
+    assert "alpha 0.5000 for min_precision 0.9: recall 1.000, precision 1.000, 2.0 items a user" in shares.get_title()
+    unmet = draw(curve, None, "beta 1")
+    assert unmet.axes[0].get_title() == "no alpha for beta 1"
+    assert len(unmet.axes[0].lines) == 3
+
+
 def test_hyperparameters_stand_beside_the_best_metrics(events):
     _, shown = events
     assert "_hparams_/session_start_info" in shown.summary_metadata
@@ -100,6 +132,7 @@ def test_hyperparameters_stand_beside_the_best_metrics(events):
     assert b"model.optimizer.encoder_lr" in content
     best = max(event.value for event in shown.Scalars("val/recall@10"))
     assert shown.Scalars("best_val/recall@10")[-1].value == pytest.approx(best)
+    assert not [name for name in shown.Tags()["scalars"] if name.startswith("best_") and "alpha" in name]
 
 
 def test_a_csv_logger_by_config_alone_gets_the_same_columns(movielens, tiny_encoder, tmp_path):

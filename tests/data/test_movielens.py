@@ -3,6 +3,7 @@
 import pytest
 
 from recall_lightning.data.readers.movielens import MovieLens
+from recall_lightning.data.users import Users
 from recall_lightning.errors import InputError
 
 TEMPLATE = "{title} ({year}). {genres}"
@@ -68,8 +69,23 @@ def atomic(folder, genre):
     (folder / "ml.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows)
 
 
-LAYOUTS = [movielens_100k, movielens_1m, lambda f: atomic(f, "class"), lambda f: atomic(f, "genre")]
-NAMES = ["100k", "1m", "atomic-100k", "atomic-1m"]
+def movielens_20m(folder):
+    movies = [
+        "movieId,title,genres",
+        "1,Toy Story (1995),Animation|Children's|Comedy",
+        '2,"City of Lost Children, The (Cité des enfants perdus, La) (1995)",Adventure|Sci-Fi',
+        '3,"Chef in Love, A (1996)",Comedy',
+        '4,"Eye of Vichy, The (Oeil de Vichy, L\') (1993)",Documentary',
+        "5,Good Morning (1971),(no genres listed)",
+        "6,unknown,(no genres listed)",
+    ]
+    (folder / "movies.csv").write_text("\r\n".join(movies) + "\r\n", encoding="utf-8", newline="")
+    rows = "".join(f"{user},{item},{float(weight)},{time}\r\n" for user, item, weight, time in LOG)
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\r\n" + rows, newline="")
+
+
+LAYOUTS = [movielens_100k, movielens_1m, movielens_20m, lambda f: atomic(f, "class"), lambda f: atomic(f, "genre")]
+NAMES = ["100k", "1m", "20m", "atomic-100k", "atomic-1m"]
 
 
 @pytest.mark.parametrize("lay_out", LAYOUTS, ids=NAMES)
@@ -125,6 +141,50 @@ def test_the_extra_file_of_movielens_1m_adds_its_columns_in_utf_8(tmp_path):
         "The City of Lost Children (La Cité des enfants perdus). Directed by Marc Caro. By Gilles Adrien. "
         "A scientist – « fou »",
         "A Chef in Love",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("u.user", "1|24|M|technician|85711\n02|53|F|other|T8H1N\n"),
+        ("users.dat", "1::M::24::technician::85711\n02::F::53::other::T8H1N\n"),
+        ("ml.user", "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+                    "1\t24\tM\ttechnician\t85711\n02\t53\tF\tother\tT8H1N\n"),
+    ],
+)  # fmt: skip
+def test_every_layout_gives_the_same_users(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert MovieLens(str(tmp_path)).read_users() == Users(
+        ["1", "02"],
+        {"gender": ["M", "F"], "age": ["24", "53"], "occupation": ["technician", "other"],
+         "zip_code": ["85711", "T8H1N"]},
+    )  # fmt: skip
+
+
+def test_the_larger_sets_say_nothing_of_users(tmp_path):
+    movielens_20m(tmp_path)
+    assert MovieLens(str(tmp_path)).read_users() is None
+
+
+def test_broken_rows_of_every_file_are_counted_where_some_are_allowed(tmp_path):
+    movielens_1m(tmp_path)
+    for name, broken in {
+        "ratings.dat": "1::2::5::soon\n", "movies.dat": "7::Heat\n",
+        "movies_extrainfos.dat": "1\n1::" + "::".join("abcdefghij"),
+        "users.dat": "1::M::24::technician::85711\n2::F\n",
+    }.items():  # fmt: skip
+        with (tmp_path / name).open("a") as file:
+            file.write(broken)
+    reader = MovieLens(str(tmp_path), max_broken_share=0.5)
+    assert len(reader.read_interactions()) == 3
+    assert len(reader.read_items(TEMPLATE)) == 6
+    assert reader.read_users().ids == ["1"]
+    assert [str(b) for b in reader.broken] == [
+        "ratings.dat: 1 of 4 rows left out: timestamp is neither seconds nor ISO 8601 (row 4)",
+        "movies.dat: 1 of 7 rows left out: 2 fields where the header has 3 (row 7)",
+        "movies_extrainfos.dat: 1 of 2 rows left out: 1 fields where the header has 11 (row 1)",
+        "users.dat: 1 of 2 rows left out: 2 fields where the header has 5 (row 2)",
     ]
 
 

@@ -104,6 +104,64 @@ def test_new_items_are_ranked_by_their_text_beside_the_old(recommender, tmp_path
     torch.testing.assert_close(vectors[pool.row("heat")], vectors[pool.row("heat2")] + residual)
 
 
+@pytest.fixture
+def by_hand(recommender, monkeypatch):
+    """A recommender whose cosines can be told at sight: zoe looks along x, yan along -y."""
+    pool = {"heat": (1, 0), "alien": (0.8, 0.6), "brazil": (0.6, 0.8), "fargo": (0, 1), "007": (-1, 0)}
+    recommender.vectors = torch.tensor([pool[item] for item in recommender.pool.ids], dtype=torch.float32)
+    users = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
+    empty = torch.tensor([False, False, True])
+    monkeypatch.setattr(
+        recommender, "_users", lambda items, starts, stops: (users[: len(starts)], empty[: len(starts)])
+    )
+    return recommender
+
+
+def test_a_threshold_leaves_the_items_that_reach_it_and_some_users_with_none(by_hand):
+    histories = {"zoe": ["brazil"], "yan": ["007"], "new": []}
+    found = by_hand.recommend(histories, threshold=0.5)
+    assert found.table["user_id"].to_pylist() == ["zoe", "zoe"]  # new's popular items have no cosine to reach it with
+    assert found.of("zoe") == [("heat", pytest.approx(1)), ("alien", pytest.approx(0.8))]
+    assert items_of(by_hand.recommend(histories, threshold=1), "zoe") == ["heat"]  # equal is enough
+    assert items_of(by_hand.recommend(histories, threshold=0.5, include_known=True), "zoe") == [
+        "heat",
+        "alien",
+        "brazil",
+    ]
+    assert items_of(by_hand.recommend(histories, threshold=-0.7), "yan") == ["heat", "alien"]  # cosines 0, -.6, -.8, -1
+
+
+def test_a_list_by_threshold_still_ends_at_k(by_hand):
+    assert items_of(by_hand.recommend({"zoe": ["007"]}, k=1, threshold=0.5), "zoe") == ["heat"]
+
+
+def test_the_threshold_auto_is_the_one_that_validation_chose(by_hand):
+    by_hand.module.threshold.restore({"alpha": 0.7, "recall": 1.0, "precision": 0.5, "items_per_user": 2.0})
+    assert items_of(by_hand.recommend({"zoe": ["007"]}, threshold="auto"), "zoe") == ["heat", "alien"]
+
+
+def test_the_trained_alpha_is_on_the_scale_of_the_scores(recommender):
+    point = recommender.module.threshold.point  # chosen with at most 50 items a user, so that every target is recalled
+    assert (point.recall, -1 < point.alpha < 1) == (1.0, True)
+    # each validation user with their history and target, as in training: what validation recalled is recommended
+    targets = {"ann": (["heat", "alien"], "brazil"), "bob": (["alien"], "brazil"), "cy": (["007", "heat"], "fargo")}
+    found = recommender.recommend({user: history for user, (history, _) in targets.items()}, threshold="auto")
+    assert all(target in items_of(found, user) for user, (_, target) in targets.items())
+    assert found.table.num_rows == round(3 * point.items_per_user)
+
+
+def test_auto_without_a_chosen_alpha_tells_the_constraint(recommender):
+    recommender.module.threshold.restore(None)
+    with pytest.raises(InputError, match=r"threshold auto: .* holds no alpha.*max_items_per_user 50\. Give a number"):
+        recommender.recommend({"zoe": ["alien"]}, threshold="auto")
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), "high"])
+def test_a_threshold_is_a_finite_number(recommender, threshold):
+    with pytest.raises(InputError, match=f"threshold is {threshold}: give a number such as 0.4, or auto"):
+        recommender.recommend({"zoe": ["alien"]}, threshold=threshold)
+
+
 def test_only_the_newest_items_of_a_long_history_count_but_all_are_left_out(recommender):
     long = {"zoe": ["007", "heat", "alien", "brazil"]}  # max_history is 3
     short = {"zoe": ["heat", "alien", "brazil"]}

@@ -1,6 +1,6 @@
 """What a reader gives: interactions, the items they are with, and what is known of the users."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from recall_lightning.errors import InputError
 from recall_lightning.recipe import Recipe
 
 
-class Reader(Recipe):
+class Reader(Recipe, ABC):
     """A source of interactions and items; a config names one by `data.reader.class_path`.
 
     Args:
@@ -24,8 +24,8 @@ class Reader(Recipe):
     def __init__(self, max_broken_share: float = 0.0) -> None:
         if not 0 <= max_broken_share <= 1:
             raise InputError(
-                f"data.reader.init_args.max_broken_share is {max_broken_share}, but a share lies between 0 (none) and 1: "
-                "give one such as 0.01"
+                f"data.reader.init_args.max_broken_share is {max_broken_share}, but a share lies between 0 (none) and "
+                "1: give one such as 0.01"
             )
         self.max_broken_share = max_broken_share
         self._sieves: dict[Path, Sieve] = {}
@@ -53,6 +53,12 @@ class Reader(Recipe):
             InputError: if a file is missing or can't be used.
         """
         return None
+
+    def files(self) -> list[Path]:
+        """Files that exist and that the reader may read: all paths among its attributes, and what lies in folders."""
+        paths = [path for path in vars(self).values() if isinstance(path, Path)]
+        inside = [file for path in paths if path.is_dir() for file in sorted(path.iterdir())]
+        return [path for path in [*paths, *inside] if path.is_file()]
 
     @property
     def broken(self) -> list[BrokenRows]:

@@ -63,6 +63,20 @@ class Sieve:
         self._refused: list[int] = []
         self._places: NDArray[np.int64] | None = None
 
+    def begin(self, n_rows: int, entry: str) -> None:
+        """Check that the file has any row: before its columns are looked for, as an empty file may have none.
+
+        Args:
+            n_rows: rows that were read.
+            entry: what a row of it is, such as `item`.
+
+        Raises:
+            InputError: if there is no row, or all are broken.
+        """
+        if n_rows == 0:
+            self.finish(0)
+            raise InputError(f"{self.path}: no row after the header. Each {entry} needs one")
+
     def refuse(self, place: int, reason: str, cure: str, *, what: str = "", rows: int = 1) -> None:
         """Leave out a row that is in no table.
 
@@ -80,7 +94,8 @@ class Sieve:
         self._count(np.array([place]), reason, cure, lambda _: what or reason, rows)
 
     def sift(
-        self, table: pa.Table, usable: NDArray[np.bool_], reason: str, cure: str, what: Callable[[int], str] | None = None
+        self, table: pa.Table, usable: NDArray[np.bool_], reason: str, cure: str,
+        what: Callable[[int], str] | None = None,
     ) -> pa.Table:  # fmt: skip
         """Leave out rows of a table.
 
@@ -139,9 +154,7 @@ class Sieve:
             self._places = np.delete(np.arange(n_rows + len(self._refused)), self._refused)
         return self._places
 
-    def _count(
-        self, places: NDArray[np.int64], reason: str, cure: str, what: Callable[[int], str], rows: int
-    ) -> None:
+    def _count(self, places: NDArray[np.int64], reason: str, cure: str, what: Callable[[int], str], rows: int) -> None:
         if self.max_share == 0:
             raise InputError(f"{self.path}, row {self._line_of(int(places[0]))}: {what(0)}. {cure}")
         refused = self._reasons.setdefault(reason, _Refused())

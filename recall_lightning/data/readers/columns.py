@@ -1,6 +1,7 @@
 """Columns of a table turned into an `InteractionLog`."""
 
 import math
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,6 @@ from recall_lightning.data.interactions import InteractionLog
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.entities import EMPTY_ID
 from recall_lightning.data.readers.tables import column
-from recall_lightning.errors import InputError
 
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _WHOLE = r"^\s*-?\d{1,18}\s*$"
@@ -21,7 +21,7 @@ _WHOLE = r"^\s*-?\d{1,18}\s*$"
 
 def interaction_log(
     table: pa.Table, sieve: Sieve, *, user: str = "user_id", item: str = "item_id", time: str = "timestamp",
-    weight: str = "weight"
+    weight: str = "weight", required: Collection[str] = (),
 ) -> InteractionLog:  # fmt: skip
     """Take the interactions out of a table.
 
@@ -30,11 +30,15 @@ def interaction_log(
         sieve: of the file it came from.
         user, item: names of the columns of ids.
         time, weight: names of the columns of seconds (or ISO 8601) and weights; used where the table has them.
+        required: columns that must be there all the same.
 
     Raises:
-        InputError: if a column of ids is missing, or more rows than may be are broken: an id is empty, or a time or weight
-            is no number.
+        InputError: if a column of ids or one of `required` is missing, or more rows than may be are broken: an id is
+            empty, or a time or weight is no number.
     """
+    sieve.begin(len(table), "interaction")
+    for name in required:
+        column(table, name, sieve.path)
     for name in (user, item):
         filled = pc.not_equal(column(table, name, sieve.path), "").to_numpy(zero_copy_only=False)
         table = sieve.sift(table, filled, f"{name} is empty", EMPTY_ID)
@@ -55,8 +59,6 @@ def interaction_log(
             table, sieve, readable, weight, "is no number", "Write one, such as 4.5, or drop the column"
         )  # fmt: skip
     sieve.finish(len(table))
-    if len(table) == 0:
-        raise InputError(f"{sieve.path}: no row after the header. Each interaction needs one")
     user_ids, users = _codes(column(table, user, sieve.path))
     item_ids, items = _codes(column(table, item, sieve.path))
     return InteractionLog(sieve.path.name, user_ids, item_ids, users, items, times, weights)
@@ -69,7 +71,9 @@ def _sift_values(
 
     def shown(row: int) -> str:
         value = values[row]
-        return f"{name} {value.cast(pa.string()).as_py() if pa.types.is_temporal(value.type) else value.as_py()!r} {wrong}"
+        return (
+            f"{name} {value.cast(pa.string()).as_py() if pa.types.is_temporal(value.type) else value.as_py()!r} {wrong}"
+        )
 
     return sieve.sift(table, readable, f"{name} {wrong}", cure, shown)
 
@@ -85,8 +89,8 @@ def _times(values: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Seconds, int64 where all are whole, and which are readable."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         micros = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).fill_null(0).to_numpy()
-        whole = not (micros % 1_000_000).any()
-        return micros // 1_000_000 if whole else micros / 1e6, values.is_valid().to_numpy()
+        fine = (micros % 1_000_000).any()
+        return micros / 1e6 if fine else micros // 1_000_000, values.is_valid().to_numpy()
     if pa.types.is_integer(values.type) and not values.null_count:
         return np.asarray(values.to_numpy(), np.int64), np.ones(len(values), bool)
     strings = values.cast(pa.string()).fill_null("").combine_chunks()

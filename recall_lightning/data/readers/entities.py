@@ -10,7 +10,6 @@ from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.tables import column
 from recall_lightning.data.template import Template
 from recall_lightning.data.users import Users
-from recall_lightning.errors import InputError
 
 EMPTY_ID = "Fill it in, or take the row out"
 
@@ -27,17 +26,15 @@ def described(table: pa.Table, template: str, sieve: Sieve, *, item: str = "item
     Raises:
         InputError: if the ids or a column of the template are missing, or too many rows are broken.
     """
+    sieve.begin(len(table), "item")
     ids = column(table, item, sieve.path)  # its absence is told before the template's columns are looked for
     made = Template(template)
     made.check(table.column_names, str(sieve.path))
     table = sieve.sift(table, ~_empty(ids), f"{item} is empty", EMPTY_ID)
-    if len(table) == 0:
-        sieve.finish(0)
-        raise InputError(f"{sieve.path}: no row after the header. Each item needs one")
     used = {"title", "name", *made.fields}  # the others may hold what is no text
+    sieve.finish(len(table))
     columns = {name: column(table, name, sieve.path).to_pylist() for name in table.column_names if name in used}
     columns["item_id"] = column(table, item, sieve.path).to_pylist()
-    sieve.finish(len(table))
     return describe(columns, template, str(sieve.path), line=sieve.line)
 
 
@@ -52,6 +49,7 @@ def users_of(table: pa.Table, sieve: Sieve, *, user: str = "user_id") -> Users:
     Raises:
         InputError: if the ids are missing, or too many rows are broken: a user's second row is.
     """
+    sieve.begin(len(table), "user")
     ids = column(table, user, sieve.path)
     table = sieve.sift(table, ~_empty(ids), f"{user} is empty", EMPTY_ID)
     ids = column(table, user, sieve.path)
@@ -59,12 +57,10 @@ def users_of(table: pa.Table, sieve: Sieve, *, user: str = "user_id") -> Users:
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     first = np.zeros(len(table), bool)
     first[np.unique(codes.indices.to_numpy(), return_index=True)[1]] = True
+    told = "has a row above"
     table = sieve.sift(
-        table, first, "the user has a row above", "Keep one row a user", lambda row: f"user {ids[row].as_py()!r} has a row above"
-    )  # fmt: skip
-    if len(table) == 0:
-        sieve.finish(0)
-        raise InputError(f"{sieve.path}: no row after the header. Each user needs one")
+        table, first, f"the user {told}", "Keep one row a user", lambda row: f"user {ids[row].as_py()!r} {told}"
+    )
     sieve.finish(len(table))
     names = [name for name in table.column_names if name != user]
     columns = {name: column(table, name, sieve.path).to_pylist() for name in names}

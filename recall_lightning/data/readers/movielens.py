@@ -94,8 +94,8 @@ class MovieLens(Reader):
         found = sorted(self.path.glob(f"*.{kind}"))
         if not found:
             raise InputError(
-                f"{self.path}: no MovieLens data here: neither u.data, ratings.dat, ratings.csv nor a file *.{kind}. Get "
-                "it by `recall-lightning fetch movielens-100k` (or movielens-1m)"
+                f"{self.path}: no MovieLens data here: neither u.data, ratings.dat, ratings.csv nor a file *.{kind}. "
+                "Get it by `recall-lightning fetch movielens-100k` (or movielens-1m)"
             )
         return found[0]
 

@@ -10,7 +10,7 @@ from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.columns import interaction_log
 from recall_lightning.data.readers.entities import described, users_of
-from recall_lightning.data.readers.tables import column, editor_line, read_table
+from recall_lightning.data.readers.tables import editor_line, read_table
 from recall_lightning.data.users import Users
 
 
@@ -47,12 +47,11 @@ class Tabular(Reader):
 
     def read_interactions(self) -> InteractionLog:
         table, sieve = self._read(self.interactions)
-        for name, default in ((self.time_column, "timestamp"), (self.weight_column, "weight")):
-            if name != default:  # asked for by name: it must be there
-                column(table, name, self.interactions)
+        asked = {self.time_column, self.weight_column} - {"timestamp", "weight"}  # by a name of their own
         return interaction_log(
-            table, sieve, user=self.user_column, item=self.item_column, time=self.time_column, weight=self.weight_column
-        )
+            table, sieve, user=self.user_column, item=self.item_column, time=self.time_column,
+            weight=self.weight_column, required=sorted(asked),
+        )  # fmt: skip
 
     def read_items(self, template: str) -> Catalogue:
         table, sieve = self._read(self.items)

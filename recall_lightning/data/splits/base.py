@@ -22,7 +22,7 @@ class Cases:
         history: `(cases, 2)` int64, rows `[start, stop)` that a model is told.
         targets: `(cases, 2)` int64, rows `[start, stop)` to be recalled.
         known: `(cases, 2)` int64, rows `[start, stop)` that are no candidates: the history, and what else of the user's
-            is neither told nor asked for.
+            comes before the targets or is trained on.
         among: `(items,)` bool, the new items that all targets are of, where a ranking among these alone is of
             interest, too.
     """

@@ -1,10 +1,13 @@
 """temporal: a cut in time that is the same for all users."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.moments import readable
+from recall_lightning.data.ragged import spans
 from recall_lightning.data.splits.base import Cases, Split, count_per_user, regrouped, stacked
 from recall_lightning.errors import InputError
 
@@ -20,7 +23,8 @@ def temporal(
     """Train on what happened before a moment, validate on what came until the next, test on all that came after.
 
     A case is a user with a history before the cut; the targets are the items that they took in the part and that
-    training knows. Apart, and of the test alone: `new users`, whose first interaction comes after the cut (they have no
+    training knows. Items that it doesn't know are no negatives, either, those included that nobody takes later: else
+    the negatives would tell which of them somebody will. Apart, and of the test alone: `new users`, whose first interaction comes after the cut (they have no
     history), and `new items`, the targets that training has never seen (of users with a history).
 
     Args:
@@ -63,13 +67,12 @@ def temporal(
     if len(apart):
         notes.append(f"{len(apart)} user(s) appear after the test's cut: apart as 'new users'")
     if len(new_items):
-        n_new = len(np.unique(interactions.items[after & ~known_item]))
+        n_new = len(np.unique(new_items.interactions.items[spans(*new_items.targets.T)]))
         notes.append(f"{n_new} item(s) were never trained on and are taken after the test's cut: apart as 'new items'")
     kept = {name: cases for name, cases in [("new users", apart), ("new items", new_items)] if len(cases)}
-    held = ~trained & (np.bincount(interactions.items, minlength=n_items) > 0)
     if "new items" in kept:
-        kept["new items"] = _ranked_among(new_items, held)
-    return Split(interactions.select(before), validation, test, kept, held, tuple(notes))
+        kept["new items"] = replace(new_items, among=~trained)
+    return Split(interactions.select(before), validation, test, kept, ~trained, tuple(notes))
 
 
 def _part(interactions: Interactions, history: NDArray[np.bool_], asked: NDArray[np.bool_]) -> tuple[Cases, Cases]:
@@ -80,11 +83,7 @@ def _part(interactions: Interactions, history: NDArray[np.bool_], asked: NDArray
 
     def of(users: NDArray[np.int64]) -> Cases:
         middle = start[users] + n_history[users]
-        spans = stacked(start[users], middle)
-        return Cases(rows, users, spans, stacked(middle, middle + n_asked[users]), known=spans)
+        told = stacked(start[users], middle)
+        return Cases(rows, users, told, stacked(middle, middle + n_asked[users]), known=told)
 
     return of(np.flatnonzero((n_asked > 0) & (n_history > 0))), of(np.flatnonzero((n_asked > 0) & (n_history == 0)))
-
-
-def _ranked_among(cases: Cases, items: NDArray[np.bool_]) -> Cases:
-    return Cases(cases.interactions, cases.users, cases.history, cases.targets, cases.known, among=items)

@@ -1,0 +1,151 @@
+"""A comparison on disk: CSV, Markdown, and a bar chart with error bars."""
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from recall_lightning.baselines.base import Unavailable
+from recall_lightning.baselines.cache import Result
+from recall_lightning.baselines.report import ALL, Figure
+
+_SHOWN = ("ndcg@{k}", "coverage@{k}", "gini@{k}", "popularity_lift@{k}", "novelty@{k}", "diversity@{k}")
+
+
+def write_csv(figures: Sequence[Figure], path: Path) -> None:
+    """All figures, a row each."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Figure)])
+    for figure in figures:
+        values = asdict(figure).values()
+        writer.writerow(["" if v is None else f"{v:.6f}" if isinstance(v, float) else v for v in values])
+    _write(path, text.getvalue().encode())
+
+
+def main_table(figures: Sequence[Figure], cases: str, k: int, deep: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: recall with interval and difference to the best baseline, best first."""
+    header = ["model", f"recall@{k}", "95% interval", "to the best baseline", f"recall@{deep}", f"ndcg@{k}"]
+    among = f"recall@{k} among new items"
+    has_among = any(f.metric == among for f in figures)
+    rows = []
+    for figure in sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: -f.value):
+        of_model = {f.metric: f for f in figures if (f.cases, f.group, f.model) == (cases, ALL, figure.model)}
+        rows.append([
+            figure.model, f"{figure.value:.4f}", interval(figure.low, figure.high), difference(figure),
+            f"{of_model[f'recall@{deep}'].value:.4f}", f"{of_model[f'ndcg@{k}'].value:.4f}",
+            *([f"{of_model[among].value:.4f}"] if has_among else []),
+        ])  # fmt: skip
+    return [*header, *(["among new items"] if has_among else [])], rows
+
+
+def group_table(figures: Sequence[Figure], cases: str, k: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: recall by popularity of the target, and by group of users."""
+    columns: list[tuple[str, str, str]] = []  # title, group, metric
+    for f in figures:
+        if f.cases != cases or not f.metric.startswith(f"recall@{k}") or "among" in f.metric:
+            continue
+        special = f.metric.removeprefix(f"recall@{k}").strip()
+        if (f.group == ALL) == bool(special):
+            title = f"{special or f.group} ({f.n_users:,})"
+            if (f.group, f.metric) not in [column[1:] for column in columns]:
+                columns.append((title, f.group, f.metric))
+    value = {(f.model, f.group, f.metric): f"{f.value:.4f}" for f in figures if f.cases == cases}
+    models = [f.model for f in sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: -f.value)]
+    rows = [[m, *(value.get((m, group, metric), "–") for _, group, metric in columns)] for m in models]
+    return ["model", *(title for title, _, _ in columns)], rows
+
+
+def beyond_table(figures: Sequence[Figure], cases: str, k: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: what the lists are like beside their hits."""
+    metrics = [name.format(k=k) for name in _SHOWN[1:]]
+    value = {(f.model, f.metric): f.value for f in figures if (f.cases, f.group) == (cases, ALL)}
+    metrics = [name for name in metrics if any(metric == name for _, metric in value)]
+    models = [f.model for f in sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: -f.value)]
+    rows = [[m, *(f"{value[m, name]:.3f}" if (m, name) in value else "–" for name in metrics)] for m in models]
+    return ["model", *metrics], rows
+
+
+def cost_table(results: Mapping[str, Result], left_out: Mapping[str, Unavailable]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: what training took, with which settings; and who could not take part."""
+    rows = [
+        [
+            name, f"{result.seconds:.1f}", f"{result.all_seconds:.0f}", f"{result.memory / 2**20:.0f}",
+            "–" if result.validation != result.validation else f"{result.validation:.4f}",
+            ", ".join(f"{key} {'all' if value is None else value}" for key, value in result.settings.items()) or "–",
+        ]
+        for name, result in results.items()
+    ]  # fmt: skip
+    rows += [[name, "–", "–", "–", "–", str(why)] for name, why in left_out.items()]
+    return ["model", "training s", "with tuning s", "MiB", "val recall@10", "settings, by validation"], rows
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`.1234 to .1345`."""
+    return "–" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def difference(figure: Figure) -> str:
+    """`+0.0123 (+0.0045 to +0.0201)`; of the best baseline itself, that it is."""
+    if figure.difference is None:
+        return "–"
+    if figure.difference == figure.difference_low == figure.difference_high == 0:
+        return "is the best baseline"
+    return f"{figure.difference:+.4f} ({figure.difference_low:+.4f} to {figure.difference_high:+.4f})"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def write_markdown(sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], path: Path) -> None:
+    """Sections, each a title and a table."""
+    text = "\n".join(f"### {title}\n\n{markdown(header, rows)}" for title, header, rows in sections)
+    _write(path, text.encode())
+
+
+def write_chart(figures: Sequence[Figure], cases: str, k: int, path: Path) -> None:
+    """Bars of the recall, best on top, with 95% intervals.
+
+    Raises:
+        Unavailable: if matplotlib isn't installed.
+    """
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as error:
+        raise Unavailable("the chart needs matplotlib: pip install 'recall-lightning[compare]'") from error
+    bars = sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: f.value)
+    canvas = Canvas(figsize=(8, 0.35 * len(bars) + 1.2), layout="constrained")
+    axes = canvas.add_subplot()
+    places = range(len(bars))
+    low = [f.value - (f.value if f.low is None else f.low) for f in bars]
+    high = [(f.value if f.high is None else f.high) - f.value for f in bars]
+    axes.barh(places, [f.value for f in bars], xerr=[low, high], color="#4c78a8", ecolor="#333333", capsize=3)
+    axes.set_yticks(places, [f.model for f in bars])
+    axes.set_xlabel(f"recall@{k}, {cases}: {bars[0].n_users:,} users, 95% intervals")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    made = io.BytesIO()
+    canvas.savefig(made, format="png", dpi=150)
+    _write(path, made.getvalue())
+
+
+def _all(figures: Sequence[Figure], cases: str, metric: str) -> list[Figure]:
+    return [f for f in figures if (f.cases, f.group, f.metric) == (cases, ALL, metric)]
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(data)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

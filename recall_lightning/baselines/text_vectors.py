@@ -1,0 +1,47 @@
+"""The vectors that an untouched encoder gives the catalogue's texts, kept on disk."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.models.encoder import TextEncoder
+from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.pretrained import load_model
+
+
+def text_vectors(data: RecallDataModule) -> Tensor:
+    """Encode the catalogue with `data.encoder` as it is, or take what was kept of equal texts and weights.
+
+    Returns:
+        `(items, dim)` float32.
+
+    Raises:
+        InputError: if the encoder can't be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (data.tokens.values, data.tokens.offsets):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for path in sorted(Path(data.encoder).glob("*")):
+        if path.suffix in {".safetensors", ".bin", ".json"}:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    kept = data.cache_dir / f"vectors-{digest.hexdigest()}.npy"
+    if kept.is_file():
+        return torch.from_numpy(np.load(kept, allow_pickle=False))
+    vectors = encode_texts(TextEncoder(load_model(data.encoder)), data.tokens, torch.device("cpu"))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as made:
+        try:
+            np.save(made, vectors.numpy())
+        except BaseException:
+            os.unlink(made.name)
+            raise
+    os.replace(made.name, kept)
+    return vectors

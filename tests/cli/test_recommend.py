@@ -1,0 +1,99 @@
+"""`recommend --threshold`: only what scores enough."""
+
+import csv
+
+import pytest
+import torch
+import yaml
+
+from recall_lightning.cli.main import main
+
+
+@pytest.fixture
+def checkpoint(typed, tiny_encoder, monkeypatch):
+    """A model trained on a user's own two tables, in the current folder."""
+    monkeypatch.chdir(typed)
+    settings = {
+        "trainer": {"logger": False, "accelerator": "cpu", "max_epochs": 1, "default_root_dir": str(typed)},
+        "data": {
+            "reader": {
+                "class_path": "recall_lightning.Tabular",
+                "init_args": {"interactions": "interactions.csv", "items": "items.csv"},
+            },
+            "text": "{title} ({year}). {genres}",
+        },
+        "model": {"encoder": {"path": str(tiny_encoder)}},
+    }
+    (typed / "config.yaml").write_text(yaml.safe_dump(settings))
+    main(
+        ["fit", "--config", "config.yaml", "--checkpoint.dirpath", "kept", "--model.threshold.max_items_per_user", "1"]
+    )
+    return typed / "kept" / "best.ckpt"
+
+
+def recommend(checkpoint, *flags):
+    """The rows of the file that is written."""
+    given = ["--ckpt", str(checkpoint), "--histories", "interactions.csv", "--out", "out.csv"]
+    main(["recommend", *given, *flags])
+    with open("out.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refusal(capsys, run, *arguments):
+    """The one line on stderr of a command that ends with status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_auto_takes_the_alpha_of_the_checkpoint_and_a_number_itself(checkpoint, capsys):
+    stored = torch.load(checkpoint, weights_only=True)["recall_lightning"]["threshold"]
+    assert stored["constraint"] == {"max_items_per_user": 1}
+    every = recommend(checkpoint, "--include-known")
+    assert len(every) == 3 * 5
+    for flag, alpha in [("auto", stored["alpha"]), (str(float(every[1]["score"])), float(every[1]["score"]))]:
+        rows = recommend(checkpoint, "--include-known", "--threshold", flag)
+        assert rows == [row for row in every if float(row["score"]) >= alpha]
+        assert 0 < len(rows) < len(every)
+    assert len(recommend(checkpoint, "--include-known", "--threshold", "-2", "--k", "2")) == 3 * 2
+
+
+def test_users_whose_items_all_score_less_are_counted_and_get_no_row(checkpoint, capsys):
+    assert recommend(checkpoint, "--threshold", "1.5") == []
+    assert "3 users with a history got no item that scores 1.5 or more" in capsys.readouterr().err
+
+
+def test_auto_without_an_alpha_in_the_checkpoint_is_told(checkpoint, capsys):
+    changed = torch.load(checkpoint, weights_only=True)
+    changed["recall_lightning"]["threshold"] = None
+    torch.save(changed, checkpoint)
+    told = refusal(capsys, recommend, checkpoint, "--threshold", "auto")
+    assert "holds no alpha" in told
+    assert "max_items_per_user 1. Give a number" in told
+
+
+@pytest.mark.parametrize("value", ["high", "nan", "inf", "", "AUTO"])
+def test_a_threshold_that_is_no_number_is_told(capsys, value):
+    told = refusal(capsys, recommend, "a.ckpt", f"--threshold={value}")
+    assert f"--threshold: '{value}' is neither a number nor auto: give one such as 0.4" in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--model.threshold.min_precision", "2"],
+            "model.threshold.min_precision is 2.0: give a share above 0, up to 1",
+        ),
+        (["--model.threshold.beta", "1", "--model.threshold.min_precision", "0.5"], "min_precision and beta are given"),
+    ],
+)
+def test_a_wrong_constraint_is_told_by_fit_with_its_key(typed, tiny_encoder, capsys, flags, told):
+    (typed / "config.yaml").write_text(
+        f"data:\n  reader: {{class_path: recall_lightning.Tabular, init_args: {{interactions: a.csv, items: b.csv}}}}\n"
+        f"  text: '{{title}}'\nmodel:\n  encoder:\n    path: {tiny_encoder}\n"
+    )
+    assert told in refusal(capsys, main, ["fit", "--config", str(typed / "config.yaml"), *flags])
