@@ -14,18 +14,21 @@ from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.optimizers import OptimizerConfig
 
-ITEMS = "alien brazil casino dune fargo gattaca heat jaws memento psycho solaris tron up vertigo".split()
+ITEMS = [
+    "alien", "brazil", "casino", "dune", "fargo", "gattaca", "heat", "jaws", "memento", "psycho", "solaris", "tron",
+    "up", "vertigo",
+]  # fmt: skip
 
 # seven items a user, of which the n-th is taken at the time n; nobody takes casino or up, and psycho comes late
 HISTORIES = {
-    "ann": "alien brazil dune heat jaws tron psycho".split(),
-    "bob": "heat fargo vertigo alien memento brazil gattaca".split(),
-    "cid": "dune solaris alien tron heat vertigo jaws".split(),
-    "dee": "jaws heat memento dune brazil psycho solaris".split(),
-    "eve": "vertigo tron fargo solaris dune alien heat".split(),
-    "fay": "memento gattaca heat vertigo tron dune psycho".split(),
-    "gus": "brazil alien gattaca jaws solaris heat fargo".split(),
-    "hal": "tron vertigo jaws memento alien fargo dune".split(),
+    "ann": ["alien", "brazil", "dune", "heat", "jaws", "tron", "psycho"],
+    "bob": ["heat", "fargo", "vertigo", "alien", "memento", "brazil", "gattaca"],
+    "cid": ["dune", "solaris", "alien", "tron", "heat", "vertigo", "jaws"],
+    "dee": ["jaws", "heat", "memento", "dune", "brazil", "psycho", "solaris"],
+    "eve": ["vertigo", "tron", "fargo", "solaris", "dune", "alien", "heat"],
+    "fay": ["memento", "gattaca", "heat", "vertigo", "tron", "dune", "psycho"],
+    "gus": ["brazil", "alien", "gattaca", "jaws", "solaris", "heat", "fargo"],
+    "hal": ["tron", "vertigo", "jaws", "memento", "alien", "fargo", "dune"],
 }
 
 SEED = 20  # draws the users and items below, by their ids alone
@@ -101,8 +104,9 @@ class Run:
         )  # fmt: skip
         recorder = Recorder()
         trainer = L.Trainer(
-            callbacks=[recorder], max_epochs=2, logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False,
-            enable_model_summary=False, use_distributed_sampler=False, default_root_dir=folder,
+            callbacks=[recorder], max_epochs=2, logger=False, enable_checkpointing=False, accelerator="cpu",
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+            default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(self.recall, self.data)
         self.batches, self.n_steps = recorder.batches, trainer.global_step

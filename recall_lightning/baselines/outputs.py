@@ -30,7 +30,7 @@ def main_table(figures: Sequence[Figure], cases: str, k: int, deep: int) -> tupl
     """Header and rows: recall with interval and difference to the best baseline, best first."""
     header = ["model", f"recall@{k}", "95% interval", "to the best baseline", f"recall@{deep}", f"ndcg@{k}"]
     among = f"recall@{k} among new items"
-    has_among = any(f.metric == among for f in figures)
+    has_among = any((f.cases, f.metric) == (cases, among) for f in figures)
     rows = []
     for figure in sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: -f.value):
         of_model = {f.metric: f for f in figures if (f.cases, f.group, f.model) == (cases, ALL, figure.model)}

@@ -53,14 +53,15 @@ class FineTunedSentenceTransformer(VectorProfile):
         }  # fmt: skip
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
-        package = library("sentence_transformers", extra="sentence-transformers")
-        parts = library("sentence_transformers.models", extra="sentence-transformers")
-        losses = library("sentence_transformers.losses", extra="sentence-transformers")
+        package, modules, losses = (
+            library(f"sentence_transformers{part}", extra="sentence-transformers")
+            for part in ("", ".sentence_transformer.modules", ".sentence_transformer.losses")
+        )
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         texts = data.catalogue.texts
-        reader = parts.Transformer(self.encoder, max_seq_length=data.max_text_tokens)
-        pooling = parts.Pooling(reader.get_embedding_dimension(), "mean")
+        reader = modules.Transformer(self.encoder, max_seq_length=data.max_text_tokens)
+        pooling = modules.Pooling(reader.get_embedding_dimension(), "mean")
         model = package.SentenceTransformer(modules=[reader, pooling], device="cpu")
         loss = losses.MultipleNegativesRankingLoss(model)
         pairs = drawn_pairs(train, texts, self.n_pairs, rng)

@@ -17,9 +17,8 @@ class FinalMetrics(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/") and not name.endswith(
-                "alpha"
-            ):  # which depend on a constraint: more isn't better
+            # what alpha gives is held to a constraint: more of it isn't better
+            if name.startswith("val/") and not name.endswith("alpha"):
                 self.best[name] = max(self.best.get(name, 0.0), float(value))
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
     parser.add_argument(
-        "--models", metavar="A,B", help="baselines by name, or `all`; the default is all that take seconds to minutes"
+        "--models", metavar="A,B", help="baselines by name, or `all`; the default is all that don't train a network"
     )
     parser.add_argument("--k", type=positive, default=10, help="main cut-off, at most 100 (default 10)")
     parser.add_argument("--deep", type=positive, default=50, help="second cut-off (default 50)")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
     from recall_lightning.baselines.base import Unavailable
     from recall_lightning.baselines.cache import Cache, data_fingerprint
-    from recall_lightning.baselines.registry import chosen
+    from recall_lightning.baselines.registry import FAST, SLOW, chosen
     from recall_lightning.baselines.report import Known, figures
     from recall_lightning.baselines.run import cases_of
     from recall_lightning.baselines.run import run as run_contender
@@ -54,9 +54,10 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.trained import Trained
     from recall_lightning.cli.trainer import data_of
 
-    baselines = chosen(args.models)  # wrong names and broken checkpoints are told before the data is read
-    trained = [Trained(path) for path in args.ckpt]
     data = data_of(args.config, args.keys)
+    names = {None: FAST, "all": [*FAST, *SLOW]}.get(args.models) or args.models.split(",")
+    baselines = list(chosen(data, names).values())  # wrong names and broken checkpoints are told before data is read
+    trained = [Trained(path) for path in args.ckpt]
     data.setup()
     for model in trained:
         model.check(data)

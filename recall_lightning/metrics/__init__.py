@@ -1,4 +1,4 @@
-"""Metrics of rankings: plain functions of ranks, and `torchmetrics.Metric`s around them."""
+"""Metrics of rankings: plain functions of tensors, and `torchmetrics.Metric`s around them."""
 
 from recall_lightning.metrics.beyond_accuracy import (
     BeyondAccuracy,

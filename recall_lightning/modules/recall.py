@@ -220,7 +220,7 @@ class RecallModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
-        if not self.trainer.sanity_checking:  # whose few users must not replace a resumed run's alpha
+        if not self.trainer.sanity_checking:  # of an untrained model's few users
             self.log_dict({f"val/{name}": value for name, value in self.threshold.choose().items()})
 
     def on_test_epoch_end(self) -> None:

@@ -31,9 +31,9 @@ def checkpoint(typed, tiny_encoder, monkeypatch):
     return typed / "kept" / "best.ckpt"
 
 
-def recommend(checkpoint, *flags):
+def recommend(checkpoint, *flags, histories="interactions.csv"):
     """The rows of the file that is written."""
-    given = ["--ckpt", str(checkpoint), "--histories", "interactions.csv", "--out", "out.csv"]
+    given = ["--ckpt", str(checkpoint), "--histories", histories, "--out", "out.csv"]
     main(["recommend", *given, *flags])
     with open("out.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -62,8 +62,11 @@ def test_auto_takes_the_alpha_of_the_checkpoint_and_a_number_itself(checkpoint, 
 
 
 def test_users_whose_items_all_score_less_are_counted_and_get_no_row(checkpoint, capsys):
-    assert recommend(checkpoint, "--threshold", "1.5") == []
-    assert "3 users with a history got no item that scores 1.5 or more" in capsys.readouterr().err
+    checkpoint.with_name("h.csv").write_text("user_id,item_id\nann,heat\nbob,alien\nzoe,ghost\n")
+    assert recommend(checkpoint, "--threshold", "1.5", histories="kept/h.csv") == []
+    told = capsys.readouterr().err
+    assert "2 users with a history got no item that scores 1.5 or more" in told
+    assert "1 users without a usable history: they got nothing" in told
 
 
 def test_auto_without_an_alpha_in_the_checkpoint_is_told(checkpoint, capsys):

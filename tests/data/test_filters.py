@@ -73,7 +73,10 @@ def test_moments_may_be_dates():
 
 
 def test_items_without_text_are_left_out_if_asked_for():
-    assert left(items=["heat", "dune"], missing_text="drop") == ([10, 30, 50, 60, 80], {"without text for their item (1 items)": 3})
+    assert left(items=["heat", "dune"], missing_text="drop") == (
+        [10, 30, 50, 60, 80],
+        {"without text for their item (1 items)": 3},
+    )
     assert left(items=["heat", "dune"])[1] == {}  # an error where rows of the catalogue are looked up
 
 

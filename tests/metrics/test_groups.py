@@ -63,6 +63,11 @@ def test_an_item_that_holds_two_thirds_leaves_the_middle_empty_and_one_third_exa
     assert item_popularity_groups(tensor([1, 1, 1]))[0].tolist() == [0, 1, 2]
 
 
+def test_of_many_equally_popular_items_the_lower_rows_come_first():
+    labels, _ = item_popularity_groups(torch.ones(3000, dtype=torch.int64))  # so many that torch's sort isn't stable
+    assert labels.tolist() == [0] * 1000 + [1] * 1000 + [2] * 1000
+
+
 def test_where_nothing_was_trained_on_all_items_are_tail():
     assert item_popularity_groups(tensor([0, 0]))[0].tolist() == [2, 2]
 

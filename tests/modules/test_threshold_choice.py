@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from recall_lightning import Dot, InputError, ItemTower, RecallDataModule, RecallLoss, RecallModule, Tabular
 from recall_lightning.models.user_tower import TransformerTower
 from recall_lightning.modules.encoder_config import EncoderConfig
-from recall_lightning.modules.threshold import ThresholdConfig
+from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
 
 
 @pytest.fixture
@@ -90,8 +90,7 @@ def test_the_checkpoint_of_a_validation_carries_its_alpha_through_a_reload_and_a
     assert loaded.threshold.point == recall.threshold.point
     assert loaded.threshold.config == recall.threshold.config
     resumed = module(tiny_encoder, ThresholdConfig(max_items_per_user=2))
-    # a sanity check of the few first users chooses nothing, and the run has no epoch left
-    again = trainer(tmp_path, num_sanity_val_steps=1)
+    again = trainer(tmp_path)  # which has no epoch left
     again.fit(resumed, data, ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True)
     assert resumed.threshold.point == recall.threshold.point
 
@@ -121,6 +120,27 @@ def test_a_constraint_that_no_alpha_meets_is_told_once_and_keeps_none(data, tiny
     assert not any("alpha" in name for name in run.callback_metrics)
     run.save_checkpoint(tmp_path / "model.ckpt")
     assert RecallModule.load_from_checkpoint(tmp_path / "model.ckpt").threshold.point is None
+
+
+def test_a_later_validation_without_an_alpha_drops_the_one_before():
+    choice = ThresholdChoice(ThresholdConfig(min_precision=0.5))
+    for scores, alpha in [([0.75, 0.25], 0.75), ([0.25, 0.75, 0.75], None)]:
+        choice.begin()
+        choice.update(torch.tensor([scores]), torch.tensor([0]))
+        assert choice.choose().get("alpha") == alpha
+        assert (choice.carried() or {}).get("alpha") == alpha
+
+
+def test_a_sanity_check_chooses_no_alpha(data, tiny_encoder, tmp_path):
+    class BeforeTraining(L.Callback):
+        def on_train_start(self, trainer, module):
+            self.point = module.threshold.point
+
+    seen = BeforeTraining()
+    recall = module(tiny_encoder, ThresholdConfig())
+    trainer(tmp_path, seen, num_sanity_val_steps=1, enable_checkpointing=False).fit(recall, data)
+    assert seen.point is None
+    assert recall.threshold.point is not None
 
 
 def test_alpha_is_on_the_scale_of_the_losss_similarity(data, tiny_encoder, tmp_path):

@@ -121,6 +121,7 @@ def test_a_threshold_leaves_the_items_that_reach_it_and_some_users_with_none(by_
     histories = {"zoe": ["brazil"], "yan": ["007"], "new": []}
     found = by_hand.recommend(histories, threshold=0.5)
     assert found.table["user_id"].to_pylist() == ["zoe", "zoe"]  # new's popular items have no cosine to reach it with
+    assert users_of(by_hand.recommend(histories, threshold=-2)) == ["zoe", "yan"]
     assert found.of("zoe") == [("heat", pytest.approx(1)), ("alien", pytest.approx(0.8))]
     assert items_of(by_hand.recommend(histories, threshold=1), "zoe") == ["heat"]  # equal is enough
     assert items_of(by_hand.recommend(histories, threshold=0.5, include_known=True), "zoe") == [

@@ -1,0 +1,51 @@
+"""Histories typed as lists of catalogue rows, for contenders that need neither files nor texts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from recall_lightning.data.batches import EvalBatch
+from recall_lightning.data.catalogue import Catalogue
+from recall_lightning.data.interactions import Interactions
+from recall_lightning.data.ragged import offsets_of, pad
+
+
+@pytest.fixture(scope="session")
+def typed_train():
+    """`[[0, 1], [2]]` as the training interactions of two users; times by interaction, where given."""
+
+    def make(histories, times=None):
+        items = np.array([item for history in histories for item in history], np.int64)
+        offsets = offsets_of(np.array([len(history) for history in histories], np.int64))
+        users = [str(user) for user in range(len(histories))]
+        return Interactions(users, items, None if times is None else np.array(times), offsets)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(typed_train):
+    """A contender, fitted on typed histories; all that it may see of the data is the catalogue."""
+
+    def fit(contender, histories, n_items, times=None, texts=None):
+        catalogue = Catalogue([str(row) for row in range(n_items)], texts or [""] * n_items, [""] * n_items, "")
+        contender.fit(typed_train(histories, times), SimpleNamespace(catalogue=catalogue))
+        return contender
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def ask():
+    """Scores for typed histories; the users are the first ones of the training, unless told."""
+
+    def score(contender, histories, users=None):
+        lengths = np.array([len(history) for history in histories])
+        flat = np.array([item for history in histories for item in history], np.int64)
+        history = torch.from_numpy(pad(flat, lengths, fill=-1, left=True))
+        rows = torch.arange(len(histories)) if users is None else torch.tensor(users)
+        return contender.score(EvalBatch(rows, history, history[:, :0], history[:, :0])).numpy()
+
+    return score

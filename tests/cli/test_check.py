@@ -1,0 +1,118 @@
+"""`check`: what a user is told of their data before training."""
+
+import pytest
+import yaml
+
+from recall_lightning.cli.histogram import print_histogram
+from recall_lightning.cli.main import main
+
+
+@pytest.fixture
+def check(typed, tiny_encoder, tmp_path, capsys, monkeypatch):
+    """Runs `check` on the typed tables and gives what it prints."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*flags, **data):
+        files = {"interactions": str(typed / "interactions.csv"), "items": str(typed / "items.csv")}
+        settings = {
+            "trainer": {"logger": False, "accelerator": "cpu"},
+            "data": {"reader": {"class_path": "recall_lightning.Tabular", "init_args": files}, "text": "{title}"}
+            | data,
+            "model": {"encoder": {"path": str(tiny_encoder)}},
+        }
+        (typed / "config.yaml").write_text(yaml.safe_dump(settings))
+        main(["check", "--config", str(typed / "config.yaml"), *flags])
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_sizes_texts_and_split_are_told(check):
+    told = check()
+    assert "3 users, 5 items, 11 interactions" in told
+    assert "11 rows read, 0 (0.0%) not used" in told
+    assert "3-4 items" in told
+    assert "split leave_last_out" in told
+    assert "test        3 users to ask, 3 items to recall" in told
+
+
+def test_what_filters_leave_out_is_told_with_its_share(check):
+    assert "3 (27.3%): outside the core of 4 items a user" in check(min_interactions=4)
+
+
+def test_repeated_interactions_are_told(check, typed):
+    with (typed / "interactions.csv").open("a") as file:
+        file.write("ann,heat,9\n")
+    assert "1 (8.3%): the user's other interactions with the same item" in check()
+
+
+def test_broken_rows_that_may_be_left_out_are_told_with_file_and_line(check, typed):
+    with (typed / "interactions.csv").open("a") as file:
+        file.write("ann\n")
+    told = check("--data.reader.init_args.max_broken_share", "0.5")
+    assert "interactions.csv: 1 of 12 rows left out" in told
+    assert "(row 13)" in told
+
+
+def test_many_ties_are_warned_of(check, typed):
+    assert "share their time" not in check()
+    (typed / "interactions.csv").write_text("user_id,item_id,timestamp\nann,heat,1\nann,alien,1\nann,fargo,1\n")
+    assert (
+        "100% of the interactions share their time with another of the same user: their order is the file's" in check()
+    )
+    assert "drawn by a seeded hash" in check(ties="shuffle")
+
+
+def test_items_that_text_cannot_tell_apart_are_told(check, typed):
+    with (typed / "items.csv").open("a") as file:
+        file.write("heat2,Heat,1995,\n")
+    assert "2 items share their text with another, such as 'Heat' (2 times)" in check()
+
+
+def test_texts_that_are_cut_are_told(check):
+    assert "100% of the texts are cut at data.max_text_tokens: 4" in check(max_text_tokens=4)
+
+
+def test_any_key_can_be_a_flag_and_a_later_config_wins(check, typed):
+    (typed / "more.yaml").write_text("data: {splits: {name: cold_users, share: 0.3, k: 1}, seed: 2}")
+    assert "split cold_users" in check("--config", str(typed / "more.yaml"))
+    assert "outside the core of 4" in check("--data.min_interactions", "4")
+
+
+def test_a_single_problem_ends_with_status_2_and_says_it(check, typed, capsys):
+    (typed / "interactions.csv").write_text("user_id,item_id\nann,ghost\n")
+    with pytest.raises(SystemExit) as ended:
+        check()
+    assert ended.value.code == 2
+    assert "no text for 1 item(s): 'ghost'" in capsys.readouterr().err
+
+
+def test_problems_of_several_files_are_all_told(check, typed, capsys):
+    (typed / "interactions.csv").write_text("user,item_id\nann,heat\n")
+    (typed / "items.csv").unlink()
+    with pytest.raises(SystemExit) as ended:
+        check()
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert "no column 'user_id'" in told.out
+    assert "items.csv: no such file" in told.out
+    assert told.err.startswith("recall-lightning: 2 problems")
+
+
+def test_a_flag_that_is_no_key_of_the_config_is_refused(check, capsys):
+    for wrong in (["--bogus"], ["--bogus", "1"], ["stray"]):
+        with pytest.raises(SystemExit) as ended:
+            check(*wrong)
+        assert ended.value.code == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_a_histogram_counts_each_range_and_ends_with_the_last_that_has_any(capsys):
+    import numpy as np
+
+    print_histogram(np.array([1, 1, 3, 4, 9]), (1, 2, 3, 5, 10, 20), "items")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3-4", "5-9"]
+    assert [line.split()[-1] for line in lines] == ["2", "0", "2", "1"]
+    assert lines[0].count("█") == 40
+    assert lines[3].count("█") == 20
