@@ -29,7 +29,7 @@ class EASE(Contender):
 
     name = "EASE"
     score_grid = {"last": (5, 1, 3, 10, 20, None)}  # noqa: RUF012
-    fit_grid = {"l2": (500, 50, 200, 1000, 2000)}  # noqa: RUF012
+    fit_grid = {"l2": (500, 50, 200, 1000, 2000, 5000)}  # noqa: RUF012
 
     def __init__(self, *, max_gib: float = 4.0, **settings: object) -> None:
         super().__init__(**settings)

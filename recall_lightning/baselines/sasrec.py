@@ -44,8 +44,8 @@ class SASRec(Contender):
     counts_interactions = False  # it learns from orders, and takes too long to be trained for each cut
 
     def __init__(
-        self, *, dim: int = 64, max_history: int = 100, batch_size: int = 64, learning_rate: float = 1e-3,
-        dropout: float = 0.2, patience: int = 5, max_epochs: int = 100, seed: int = 0,
+        self, *, dim: int = 64, max_history: int = 100, batch_size: int = 32, learning_rate: float = 1e-3,
+        dropout: float = 0.2, patience: int = 4, max_epochs: int = 100, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.dim, self.max_history, self.batch_size, self.learning_rate = dim, max_history, batch_size, learning_rate

@@ -1,5 +1,7 @@
 """ThresholdCharts: recall, precision, F1 and items a user over the threshold alpha."""
 
+import importlib.util
+import logging
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -13,13 +15,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+log = logging.getLogger(__name__)
+
+
 class ThresholdCharts(Callback):
-    """Draws a page *threshold* in TensorBoard's *Images* at each validation, the chosen alpha marked."""
+    """Draws a page *threshold* in TensorBoard's *Images* at each validation, the chosen alpha marked.
+
+    Without matplotlib it draws nothing, and says so once.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.able = importlib.util.find_spec("matplotlib") is not None
+        if not self.able and writer_of(trainer) is not None:
+            log.info("no page of the threshold, which needs matplotlib: pip install 'recall-lightning[compare]'")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, RecallModule)
         writer, curve = writer_of(trainer), module.threshold.curve
-        if writer is not None and curve is not None and len(curve.alpha) and not trainer.sanity_checking:
+        if self.able and writer is not None and curve is not None and len(curve.alpha) and not trainer.sanity_checking:
             ((name, value),) = module.threshold.config.constraint.items()
             figure = draw(curve, module.threshold.point, f"{name} {value:g}")
             writer.add_figure("threshold", figure, trainer.global_step)

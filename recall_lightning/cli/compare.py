@@ -99,10 +99,11 @@ def _print(found: "list[Figure]", data: "RecallDataModule", cases: list[str], ar
     from recall_lightning.baselines.outputs import beyond_table, group_table, main_table
     from recall_lightning.cli.tables import print_table
 
-    for name in cases:
+    for place, name in enumerate(cases):
         header, rows = main_table(found, name, args.k, args.deep)
         n_users = next((f.n_users for f in found if f.cases == name), 0)
-        print(f"\n{name}: {n_users:,} cases, {len(data.catalogue):,} items, all ranked but those already met")
+        above = "\n" if place else ""
+        print(f"{above}{name}: {n_users:,} users, {len(data.catalogue):,} items, all ranked but those already met")
         if not rows:
             print("no model here can rank what is asked for")
             continue

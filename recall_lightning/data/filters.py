@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -90,8 +91,8 @@ class Filters:
             cut, times = moment(getattr(self, key), f"data.{key}"), log.times
             if times is None:
                 raise InputError(f"data.{key}: {log.source} has no times. Add a column, or drop the key")
-            apply(f"{'before' if key == 'since' else 'not before'} {getattr(self, key)}",
-                  lambda cut=cut, times=times, key=key: times >= cut if key == "since" else times < cut)  # fmt: skip
+            name, passes = ("before", np.greater_equal) if key == "since" else ("not before", np.less)
+            apply(f"{name} {getattr(self, key)}", partial(passes, times, cut))
         if self.missing_text == "drop":
             known = np.array([catalogue.row(item) >= 0 for item in log.item_ids], bool)
             apply(f"without text for their item ({int((~known).sum()):,} items)", lambda: known[log.items])

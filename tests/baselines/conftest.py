@@ -1,4 +1,4 @@
-"""Histories typed as lists of catalogue rows, for contenders that need neither files nor texts."""
+"""Histories typed as lists of catalogue rows, and the typed tables as data."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recall_lightning import RecallDataModule, Tabular
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.interactions import Interactions
@@ -49,3 +50,14 @@ def ask():
         return contender.score(EvalBatch(rows, history, history[:, :0], history[:, :0])).numpy()
 
     return score
+
+
+@pytest.fixture
+def typed_data(typed, tiny_encoder, tmp_path):
+    """The whole way from two typed tables to a data module."""
+    made = RecallDataModule(
+        Tabular(str(typed / "interactions.csv"), str(typed / "items.csv")), "{title}. {genres}", str(tiny_encoder),
+        cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    made.setup()
+    return made

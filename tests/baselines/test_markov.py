@@ -12,8 +12,8 @@ histories = st.lists(
 )
 
 
-@given(histories, histories, st.sampled_from([1, 2, 10]), st.sampled_from([0.0, 0.25, 0.5]), st.sampled_from([1, 2, 10]),
-       st.sampled_from([0.5, 1.0]))  # fmt: skip
+@given(histories, histories, st.sampled_from([1, 2, 10]), st.sampled_from([0.0, 0.25, 0.5]),
+       st.sampled_from([1, 2, 10]), st.sampled_from([0.5, 1.0]))  # fmt: skip
 def test_scores_are_those_of_counting_by_hand(fitted, ask, train, asked, window, discount, last, decay):
     chain = fitted(MarkovChain(window=window, discount=discount, last=last, decay=decay), train, N_ITEMS)
     expected = [slow_scores(train, history, window, discount, last, decay) for history in asked]

@@ -34,7 +34,7 @@ def figures(folder):
 
 def test_baselines_come_in_one_table_with_files_beside(config, capsys, tmp_path):
     told = compare(capsys, config, "--models", "popularity,markov,tf-idf", "--out", tmp_path / "out", "--by", "age")
-    assert "test: 3 cases, 5 items" in told.out
+    assert "test: 3 users, 5 items" in told.out
     assert "is the best baseline" in told.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "comparison.csv", "comparison.md", "comparison.png"
@@ -92,7 +92,7 @@ def test_users_and_items_that_are_new_after_a_cut_are_told_apart(config, capsys,
         capsys, config, "--models", "popularity,tf-idf", "--data.splits.name", "temporal",
         "--data.splits.validation_from", "3", "--data.splits.test_from", "5",
     )  # fmt: skip
-    assert "new users: 1 cases" in told.out
+    assert "new users: 1 users" in told.out
     assert "new items: " in told.out
 
 

@@ -145,14 +145,32 @@ def test_help_shows_an_example_without_any_heavy_import(command):
     assert "example: recall-lightning " + " ".join(command) in answer.stdout
 
 
-def test_every_config_can_be_parsed(capsys):
-    found = sorted(CONFIGS.glob("*.yaml"))
-    assert [path.name for path in found] == ["movielens-100k.yaml", "movielens-1m.yaml", "own-data.yaml"]
-    for path in found:
-        with pytest.raises(SystemExit) as ended:
-            main(["fit", "--config", str(path), "--print_config"])
-        assert ended.value.code == 0
-        assert yaml.safe_load(capsys.readouterr().out)["model"]["encoder"]["path"] == "downloads/minilm"
+DATA_CONFIGS = ["amazon-office", "book-crossing", "movielens-100k", "movielens-1m", "own-data"]
+SPLIT_CONFIGS = {"cold-users": "cold_users", "new-items": "new_items", "temporal": "temporal"}
+
+
+def printed(capsys, *configs):
+    """What `--print_config` makes of config files given one after the other."""
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *(word for path in configs for word in ("--config", str(path))), "--print_config"])
+    assert ended.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_every_config_of_data_can_be_parsed(capsys):
+    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == DATA_CONFIGS
+    for name in DATA_CONFIGS:
+        made = printed(capsys, CONFIGS / f"{name}.yaml")
+        assert made["model"]["encoder"]["path"] == "downloads/minilm"
+        assert made["data"]["splits"]["name"] == "leave_last_out"
+
+
+@pytest.mark.parametrize("split", SPLIT_CONFIGS)
+def test_every_config_of_a_split_goes_over_every_config_of_data(capsys, split):
+    assert sorted(path.stem for path in (CONFIGS / "splits").glob("*.yaml")) == sorted(SPLIT_CONFIGS)
+    for name in DATA_CONFIGS:
+        made = printed(capsys, CONFIGS / f"{name}.yaml", CONFIGS / "splits" / f"{split}.yaml")
+        assert made["data"]["splits"]["name"] == SPLIT_CONFIGS[split]
 
 
 def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch):
@@ -171,10 +189,10 @@ def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch)
     # ann met all but one; bob and cy have two and one left
     assert [line.split(",")[0] for line in Path("one.csv").read_text().splitlines()[1:]] == ["ann", "bob", "bob", "cy"]
     capsys.readouterr()
-    main(["compare", "--config", str(config), "--ckpt", "kept/best.ckpt"])
+    main(["compare", "--config", str(config), "--ckpt", "kept/best.ckpt", "--models", "popularity,encoder"])
     table = capsys.readouterr().out
     assert table.startswith("test: 3 users, 5 items")
-    assert [line.split()[0] for line in table.splitlines()[3:]] == ["popularity", "untouched", "fine-tuned"]
+    assert {line.split()[0] for line in table.splitlines()[3:6]} == {"popularity", "untouched", "fine-tuned"}
     main(["similar", "--ckpt", "kept/best.ckpt", "--text", "a heist", "--k", "3"])
     assert len(capsys.readouterr().out.splitlines()) == 5
 

@@ -100,6 +100,11 @@ def test_filters_before_the_core_change_what_it_counts():
     )  # fmt: skip
 
 
+def test_a_repeat_that_was_left_out_before_stays_out_of_the_core():
+    log = log_of(typed("ann heat 1 1, ann heat 2 5"))
+    assert core(log, np.array([False, True]), 1, 1).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(("repeats", "history"), [("first", ["heat", "alien"]), ("last", ["alien", "heat"])])
 def test_the_first_or_the_last_of_a_users_interactions_with_an_item_counts(repeats, history):
     log, items, counts = Filters(repeats=repeats).apply(log_of(typed(TABLE)), catalogue())

@@ -23,10 +23,10 @@ def temporal(
     """Train on what happened before a moment, validate on what came until the next, test on all that came after.
 
     A case is a user with a history before the cut; the targets are the items that they took in the part and that
-    training knows. Items that it doesn't know are no negatives, either, those that nobody takes later included: else the
-    negatives would tell which of them somebody will. Apart, and of the test alone: `new users`, whose first interaction
-    comes after the cut (they have no history), and `new items`, the targets that training has never seen (of users with
-    a history).
+    training knows. Items that it doesn't know are no negatives, either, those that nobody takes later included: else
+    the negatives would tell which of them somebody will. Apart, and of the test alone: `new users`, whose first
+    interaction comes after the cut (they have no history), and `new items`, the targets that training has never seen
+    (of users with a history).
 
     Args:
         interactions: with times.
