@@ -12,7 +12,7 @@ from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A contender can't take part here; the message says why, and the table shows it."""
 
 
@@ -58,7 +58,7 @@ class Contender(ABC):
             data: already set up; for the catalogue, its tokens, and the validation cases where training stops by them.
 
         Raises:
-            Unavailable: if it can't take part, such as for a library that isn't installed.
+            UnavailableError: if it can't take part, such as for a library that isn't installed.
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall_lightning.baselines.base import Contender, Unavailable, last_of
+from recall_lightning.baselines.base import Contender, UnavailableError, last_of
 from recall_lightning.baselines.matrices import user_items
 from recall_lightning.baselines.ties import by_popularity
 from recall_lightning.data.batches import EvalBatch
@@ -39,7 +39,9 @@ class EASE(Contender):
         n_items = len(data.catalogue)
         needed = 3 * 8 * n_items**2 / 2**30  # the sum of products, its Cholesky factor and the inverse, float64
         if needed > self.max_gib:
-            raise Unavailable(f"needs {needed:.0f} GiB for {n_items} x {n_items} items, more than {self.max_gib:g} GiB")
+            raise UnavailableError(
+                f"needs {needed:.0f} GiB for {n_items} x {n_items} items, more than {self.max_gib:g} GiB"
+            )
         taken = user_items(train, n_items)
         self.counts = torch.from_numpy(np.bincount(train.items, minlength=n_items))
         together = torch.from_numpy((taken.T @ taken).toarray()).double()  # counts: exact in float32 up to 2^24

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recall_lightning.baselines.base import Contender, last_of
-from recall_lightning.baselines.text_vectors import text_vectors
+from recall_lightning.baselines.text_vectors import encoder_digest, text_vectors
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
@@ -45,7 +45,7 @@ class EncoderProfile(VectorProfile):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"encoder": self.encoder}
+        return {"encoder": encoder_digest(self.encoder)}
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
         """Encode the catalogue, once for all settings.

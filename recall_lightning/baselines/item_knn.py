@@ -30,7 +30,7 @@ class ItemKNN(Contender):
 
     name = "item kNN"
     score_grid = {"last": (5, 1, 3, 10, 20, None)}  # noqa: RUF012
-    fit_grid = {"shrink": (0, 10, 100, 1000), "k": (100, 50, 200, 500)}  # noqa: RUF012
+    fit_grid = {"shrink": (0, 10, 100, 1000), "k": (100, 50, 200, 500, 1000)}  # noqa: RUF012
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from recall_lightning.baselines.base import Unavailable
+from recall_lightning.baselines.base import UnavailableError
 
 
 def library(name: str, *, extra: str = "compare") -> Any:
@@ -14,11 +14,13 @@ def library(name: str, *, extra: str = "compare") -> Any:
         extra: the extra of this package that installs it.
 
     Raises:
-        Unavailable: if it isn't installed.
+        UnavailableError: if it isn't installed.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = {"sklearn": "scikit-learn", "sentence_transformers": "sentence-transformers"}
         missing = name.partition(".")[0]
-        raise Unavailable(f"needs {package.get(missing, missing)}: pip install 'recall-lightning[{extra}]'") from error
+        raise UnavailableError(
+            f"needs {package.get(missing, missing)}: pip install 'recall-lightning[{extra}]'"
+        ) from error

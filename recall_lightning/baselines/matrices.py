@@ -17,7 +17,7 @@ def user_items(train: Interactions, n_items: int) -> Sparse:
     """`(users, n_items)` float32, 1 where the user took the item.
 
     Raises:
-        Unavailable: if scipy isn't installed.
+        UnavailableError: if scipy isn't installed.
     """
     return _rows(np.ones(len(train), np.float32), train.items, train.offsets, n_items)
 
@@ -35,7 +35,7 @@ def history_items(history: Tensor, n_items: int, n: int | None, *, decay: float 
         `(batch, n_items)` float32.
 
     Raises:
-        Unavailable: if scipy isn't installed.
+        UnavailableError: if scipy isn't installed.
     """
     newest = last_of(history, n).numpy()
     present = newest >= 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from recall_lightning.baselines.base import Unavailable
+from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.cache import Result
 from recall_lightning.baselines.report import ALL, Figure
 
@@ -69,7 +69,9 @@ def beyond_table(figures: Sequence[Figure], cases: str, k: int) -> tuple[list[st
     return ["model", *metrics], rows
 
 
-def cost_table(results: Mapping[str, Result], left_out: Mapping[str, Unavailable]) -> tuple[list[str], list[list[str]]]:
+def cost_table(
+    results: Mapping[str, Result], left_out: Mapping[str, UnavailableError]
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows: what training took, with which settings; and who could not take part."""
     rows = [
         [
@@ -113,12 +115,12 @@ def write_chart(figures: Sequence[Figure], cases: str, k: int, path: Path) -> No
     """Bars of the recall, best on top, with 95% intervals.
 
     Raises:
-        Unavailable: if matplotlib isn't installed.
+        UnavailableError: if matplotlib isn't installed.
     """
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
-        raise Unavailable("the chart needs matplotlib: pip install 'recall-lightning[compare]'") from error
+        raise UnavailableError("the chart needs matplotlib: pip install 'recall-lightning[compare]'") from error
     bars = sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: f.value)
     canvas = Canvas(figsize=(8, 0.35 * len(bars) + 1.2), layout="constrained")
     axes = canvas.add_subplot()

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from recall_lightning.baselines.base import Contender, Unavailable
+from recall_lightning.baselines.base import Contender, UnavailableError
 from recall_lightning.baselines.cache import Cache, Result
 from recall_lightning.baselines.evaluate import rank_cases
 from recall_lightning.baselines.measured import Measured
@@ -25,11 +25,11 @@ def run(contender: Contender, data: RecallDataModule, cases: Mapping[str, Cases]
     """Tune, fit and ask a contender, or take what the cache has of it.
 
     Raises:
-        Unavailable: if it can't take part.
+        UnavailableError: if it can't take part.
     """
     able = {name: part for name, part in cases.items() if part.among is None or contender.serves_new_items}
     if not able:
-        raise Unavailable("can't rank new items: it knows items by their interactions alone")
+        raise UnavailableError("can't rank new items: it knows items by their interactions alone")
     kept = cache.read(contender)
     if kept is not None:
         log.info("%s: from the cache", contender.name)

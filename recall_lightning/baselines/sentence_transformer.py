@@ -9,6 +9,7 @@ import torch
 
 from recall_lightning.baselines.encoder_profile import VectorProfile
 from recall_lightning.baselines.libraries import library
+from recall_lightning.baselines.text_vectors import encoder_digest
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import Ints
@@ -23,6 +24,8 @@ class FineTunedSentenceTransformer(VectorProfile):
     the same user took next, and c the batch's pairs (Henderson et al., 2017). No text is twice in a batch, as their
     `NoDuplicatesBatchSampler` sees to. A user is then the mean of their newest items' vectors.
 
+    In bfloat16 autocast, on the CPU.
+
     Args:
         encoder: folder of the encoder; its tokens' vectors are pooled by their mean.
         n_pairs: most pairs to train on, drawn from the training histories; each is seen once an epoch.
@@ -36,9 +39,10 @@ class FineTunedSentenceTransformer(VectorProfile):
     """
 
     name = "sentence-transformers"
+    counts_interactions = False  # it takes too long to be trained for each cut of the histories
 
     def __init__(
-        self, encoder: str, *, n_pairs: int = 20_000, epochs: int = 1, batch_size: int = 64,
+        self, encoder: str, *, n_pairs: int = 6_400, epochs: int = 1, batch_size: int = 64,
         learning_rate: float = 2e-5, seed: int = 0, **settings: Any,
     ) -> None:  # fmt: skip
         super().__init__(**settings)
@@ -48,8 +52,8 @@ class FineTunedSentenceTransformer(VectorProfile):
     @property
     def identity(self) -> dict[str, Any]:
         return {
-            "encoder": self.encoder, "n_pairs": self.n_pairs, "epochs": self.epochs, "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate, "seed": self.seed,
+            "encoder": encoder_digest(self.encoder), "n_pairs": self.n_pairs, "epochs": self.epochs,
+            "batch_size": self.batch_size, "learning_rate": self.learning_rate, "seed": self.seed,
         }  # fmt: skip
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
@@ -73,7 +77,9 @@ class FineTunedSentenceTransformer(VectorProfile):
         for step in steps:
             columns = [model.preprocess([texts[row] for row in rows]) for rows in zip(*step, strict=True)]
             optimizer.zero_grad()
-            loss(columns, None).backward()
+            with torch.autocast("cpu", torch.bfloat16):
+                value = loss(columns, None)
+            value.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             rate.step()

@@ -24,14 +24,9 @@ def text_vectors(data: RecallDataModule) -> Tensor:
     Raises:
         InputError: if the encoder can't be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(encoder_digest(data.encoder).encode(), digest_size=16)
     for array in (data.tokens.values, data.tokens.offsets):
         digest.update(np.ascontiguousarray(array).tobytes())
-    for path in sorted(Path(data.encoder).glob("*")):
-        if path.suffix in {".safetensors", ".bin", ".json"}:
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
     kept = data.cache_dir / f"vectors-{digest.hexdigest()}.npy"
     if kept.is_file():
         return torch.from_numpy(np.load(kept, allow_pickle=False))
@@ -45,3 +40,15 @@ def text_vectors(data: RecallDataModule) -> Tensor:
             raise
     os.replace(made.name, kept)
     return vectors
+
+
+def encoder_digest(folder: str) -> str:
+    """A hash of an encoder's weights, settings and tokenizer; of a hub's name, the name."""
+    digest = hashlib.blake2b(digest_size=16)
+    kinds = {".safetensors", ".bin", ".json", ".txt"}
+    files = [path for path in sorted(Path(folder).glob("*")) if path.suffix in kinds]
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest() if files else folder

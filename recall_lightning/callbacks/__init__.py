@@ -11,10 +11,11 @@ from recall_lightning.callbacks.projector import ItemSpace
 from recall_lightning.callbacks.rates import Rates
 from recall_lightning.callbacks.samples import RecommendationSamples
 from recall_lightning.callbacks.similarities import SimilarityHistograms
+from recall_lightning.callbacks.test_report import TestReport
 from recall_lightning.callbacks.threshold import ThresholdCharts
 
 
 def default_callbacks() -> list[Callback]:
     """Those that the program always uses; each does nothing where the logger can't show it."""
     shown = [Rates(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms(), RecommendationSamples()]
-    return [*shown, ItemSpace(), FinalMetrics(), EpochLines(), RecommendationWriter(), Interrupted()]
+    return [*shown, ItemSpace(), FinalMetrics(), TestReport(), EpochLines(), RecommendationWriter(), Interrupted()]

@@ -9,7 +9,7 @@ from recall_lightning.cli.main import add_config, positive
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recall_lightning.baselines.base import Contender, Unavailable
+    from recall_lightning.baselines.base import Contender, UnavailableError
     from recall_lightning.baselines.cache import Result
     from recall_lightning.baselines.report import Figure
     from recall_lightning.data.datamodule import RecallDataModule
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from recall_lightning.baselines.base import Unavailable
+    from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.cache import Cache, data_fingerprint
     from recall_lightning.baselines.registry import FAST, SLOW, chosen
     from recall_lightning.baselines.report import Known, figures
@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> None:
     cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     cases = cases_of(data, args.part)
     results: dict[str, Result] = {}
-    left_out: dict[str, Unavailable] = {}
+    left_out: dict[str, UnavailableError] = {}
     contenders: list[Contender] = [*baselines, *trained]
     for contender in contenders:
         try:
             results[contender.name] = run_contender(contender, data, cases, cache)
-        except Unavailable as why:
+        except UnavailableError as why:
             left_out[contender.name] = why
     n_train = int((data.split.train.lengths > 0).sum())
     known = Known(torch.from_numpy(data.counts), n_train, text_vectors(data), groups)
@@ -114,7 +114,7 @@ def _print(found: "list[Figure]", data: "RecallDataModule", cases: list[str], ar
         print_table(*beyond_table(found, name, args.k))
 
 
-def _print_costs(results: "dict[str, Result]", left_out: "dict[str, Unavailable]") -> None:
+def _print_costs(results: "dict[str, Result]", left_out: "dict[str, UnavailableError]") -> None:
     from recall_lightning.baselines.outputs import cost_table
     from recall_lightning.cli.tables import print_table
 
@@ -123,10 +123,10 @@ def _print_costs(results: "dict[str, Result]", left_out: "dict[str, Unavailable]
 
 
 def _write(
-    found: "list[Figure]", results: "dict[str, Result]", left_out: "dict[str, Unavailable]", cases: list[str],
+    found: "list[Figure]", results: "dict[str, Result]", left_out: "dict[str, UnavailableError]", cases: list[str],
     args: argparse.Namespace, folder: "Path",
 ) -> None:  # fmt: skip
-    from recall_lightning.baselines.base import Unavailable
+    from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.outputs import (
         beyond_table,
         cost_table,
@@ -146,6 +146,6 @@ def _write(
     write_markdown([*sections, ("cost", *cost_table(results, left_out))], folder / "comparison.md")
     try:
         write_chart(found, cases[0], args.k, folder / "comparison.png")
-    except Unavailable as why:
+    except UnavailableError as why:
         sys.stderr.write(f"{why}\n")
     sys.stderr.write(f"written to {folder}\n")

@@ -20,7 +20,7 @@ from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.recall_model import RecallModel
-from recall_lightning.models.scoring import score_chunks, top_k
+from recall_lightning.models.scoring import best_columns, score_chunks, top_k
 from recall_lightning.models.user_tower import TransformerTower, UserTower
 from recall_lightning.modules.candidates import known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background, carried, read_checkpoint, restored
@@ -215,8 +215,9 @@ class RecallModule(L.LightningModule):
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         self._rank(batch, self.val_metrics)
 
-    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
-        self._rank(batch, self.test_metrics)
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
+        """For callbacks: `ranks` of the targets `(batch, relevant)`, and `lists`, rows of the best items `(batch, ks[0])`."""
+        return self._rank(batch, self.test_metrics, list_length=min(self.hparams["ks"][0], len(self.item_vectors)))
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
@@ -237,11 +238,17 @@ class RecallModule(L.LightningModule):
         """`(batch, dim)` float32: the users of a batch, by the current `item_vectors`."""
         return self._user_vectors(self.item_vectors, batch.history, batch)[:, -1].float()
 
-    def _rank(self, batch: EvalBatch, metrics: RankingMetrics) -> None:
+    def _rank(self, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0) -> dict[str, Tensor]:
         users = self.user_vectors(batch)
+        ranks, lists = [], []
         for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
-            metrics.update_ranks(target_ranks(scores, batch.targets[chunk]))
+            ranks.append(target_ranks(scores, batch.targets[chunk]))
+            metrics.update_ranks(ranks[-1])
             self.threshold.update(scores, batch.targets[chunk])
+            if list_length:
+                best, rows = best_columns(scores, list_length)
+                lists.append(rows.masked_fill(best == -torch.inf, -1))
+        return {"ranks": torch.cat(ranks)} | ({"lists": torch.cat(lists)} if lists else {})
 
     def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
         bar = f"recall@{self.hparams['ks'][0]}"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_lightning.baselines.base import Unavailable
+from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.ease import EASE
 
 N_ITEMS = 5
@@ -34,5 +34,5 @@ def test_scores_sum_the_weights_of_the_newest_items(fitted, ask):
 
 
 def test_a_catalogue_too_large_for_its_inverse_is_told_with_what_it_takes(fitted):
-    with pytest.raises(Unavailable, match=r"needs 3 GiB for 12000 x 12000 items, more than 2 GiB"):
+    with pytest.raises(UnavailableError, match=r"needs 3 GiB for 12000 x 12000 items, more than 2 GiB"):
         fitted(EASE(max_gib=2), [[0, 1]], 12_000)

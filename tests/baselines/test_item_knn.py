@@ -37,4 +37,4 @@ def test_an_item_is_known_by_its_k_nearest(fitted, ask, monkeypatch, at_once):
     assert (np.round(ask(contender, [[0]]), 3)).tolist() == [[0, 0.707, 0.577, 0, 0]]
     contender.settings["k"] = 1
     contender = fitted(contender, train, 5)
-    assert (np.round(ask(contender, [[0]]), 3)).tolist() == [[0, 0.707, 0, 0, 0]]
+    assert (np.round(ask(contender, [[0], [3]]), 3)).tolist() == [[0, 0.707, 0, 0, 0], [0.408, 0, 0, 0, 0]]

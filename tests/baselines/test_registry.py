@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recall_lightning.baselines import libraries
-from recall_lightning.baselines.base import Unavailable
+from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.ease import EASE
 from recall_lightning.baselines.registry import FAST, SLOW, chosen, contenders
 from recall_lightning.data.catalogue import Catalogue
@@ -44,7 +44,7 @@ def test_a_missing_library_is_told_with_what_installs_it(typed_data, monkeypatch
         ("bm25", r"needs scikit-learn: "),
         ("sentence-transformers", r"needs sentence-transformers: .*\[sentence-transformers\]'"),
     ]:
-        with pytest.raises(Unavailable, match=told):
+        with pytest.raises(UnavailableError, match=told):
             contenders(typed_data)[name].fit(typed_data.split.train, typed_data)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recall_lightning import RecallDataModule, Tabular
-from recall_lightning.baselines.base import Contender, Unavailable, last_of, profiles
+from recall_lightning.baselines.base import Contender, UnavailableError, last_of, profiles
 from recall_lightning.baselines.cache import Cache, data_fingerprint
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.baselines.measured import Measured
@@ -140,7 +140,7 @@ def test_the_fingerprint_knows_what_is_held_back(make, typed):
 def test_an_id_model_says_that_it_cannot_rank_new_items(make, tmp_path):
     data = make(splits=Splits(name="new_items", share=0.3), seed=9)
     cache = Cache(None, data_fingerprint(data), "test")
-    with pytest.raises(Unavailable, match="can't rank new items"):
+    with pytest.raises(UnavailableError, match="can't rank new items"):
         run(Fixed(), data, cases_of(data, "test"), cache)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,6 +14,7 @@ neighbours = st.integers(-3, 3).map(lambda steps: np.float32(1) + np.float32(ste
 
 @given(arrays(np.float32, 6, elements=finite | neighbours | st.sampled_from([0.0, 2.0**-149, -(2.0**-149)])),
        arrays(np.int64, 6, elements=st.integers(0, 5) | st.integers(0, 10**6)))  # fmt: skip
+@example(np.float32([1 - 2.0**-24, 1, 1 + 2.0**-23, -1 - 2.0**-23, -1, 2.0**-24 - 1]), np.array([99, 0, 0, 99, 99, 0]))
 def test_items_are_ordered_by_score_and_equal_ones_by_popularity(scores, counts):
     made = by_popularity(torch.from_numpy(scores)[None], torch.from_numpy(counts))[0].tolist()
     for i in range(6):

@@ -1,0 +1,49 @@
+"""TestReport: what the test's lists are like, and whose recall hides in the mean."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from recall_lightning.data.batches import EvalBatch
+from recall_lightning.metrics import BeyondAccuracy, ByGroup, RankingMetrics, history_groups
+from recall_lightning.modules.recall import RecallModule
+
+
+class TestReport(Callback):
+    """Logs coverage, Gini index, popularity lift, novelty and diversity of the lists, and recall by length of history.
+
+    At the first of `model.ks`; diversity is by the model's own item vectors.
+    """
+
+    __test__ = False  # pytest would take it for a test, by its name
+
+    def on_test_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, RecallModule)
+        data, k = module.data, module.hparams["ks"][0]
+        n_trained = int((data.split.train.lengths > 0).sum())
+        self.lists = BeyondAccuracy(k, torch.from_numpy(data.counts), n_trained, module.item_vectors.cpu())
+        cases = data.split.test
+        labels, names = history_groups(torch.from_numpy(cases.history_lengths))
+        self.group_of = torch.full((cases.interactions.n_users,), -1)
+        self.group_of[torch.from_numpy(cases.users)] = labels
+        self.recall = ByGroup(lambda: RankingMetrics([k]), [f"history {name}" for name in names])
+        for metric in (self.lists, self.recall):
+            metric.to(module.device)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        self.lists.update(outputs["lists"], batch.history)
+        self.recall.update_ranks(outputs["ranks"], self.group_of[batch.users.cpu()].to(module.device))
+
+    def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        told: dict[str, Tensor] = self.lists.compute() | self.recall.compute()
+        shown = {name: value.float() for name, value in told.items() if name.startswith(_SHOWN)}
+        module.log_dict({f"test/{name}": value for name, value in shown.items()})
+
+
+_SHOWN = ("coverage", "gini", "popularity_lift", "novelty", "diversity", "recall", "n_users")
