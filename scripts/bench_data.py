@@ -1,4 +1,4 @@
-"""Time and memory of reading, filtering, splitting and tokenizing a config's data on one core, without and with the cache.
+"""Time and memory of reading, filtering, splitting and tokenizing data on one core, without and with the cache.
 
     python scripts/bench_data.py --config configs/book-crossing.yaml --data.reader.init_args.path ...
 

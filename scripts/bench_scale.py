@@ -3,8 +3,8 @@
     python scripts/bench_scale.py [--items 1000000] [--history 10000]
 
 Makes tables of generated items and histories, trains a BERT of two narrow layers on the first thousand of them for one
-step (its quality is of no matter here), and runs `recommend --items` over all. Prints time and the peak memory of the largest process,
-and checks that every id came through to the file as it was, and that everyone got what they must.
+step (its quality is of no matter here), and runs `recommend --items` over all. Prints time and the peak memory of the
+largest process, and checks that every id came through to the file as it was, and that everyone got what they must.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def main() -> None:
             folder, "fit", "--trainer.max_epochs", "1", "--trainer.logger", "false", "--trainer.accelerator", "cpu",
             "--trainer.default_root_dir", ".", "--data.reader", "recall_lightning.Tabular",
             "--data.reader.interactions", "train.csv", "--data.reader.items", "few.csv", "--data.text", "{title}",
-            "--model.encoder.path", "./encoder", "--data.cache_dir", "cache", "--checkpoint.dirpath", ".", "--data.batch_size", "200",
+            "--model.encoder.path", "./encoder", "--data.cache_dir", "cache", "--checkpoint.dirpath", ".",
+            "--data.batch_size", "200",
         )  # fmt: skip
         started = time.perf_counter()
         run(

@@ -139,8 +139,8 @@ def _texts(data: "RecallDataModule") -> list[str]:
     if (n > 1).any():
         worst = int(n.argmax())
         found.append(
-            f"{int(n[n > 1].sum()):,} items share their text with another, such as {_short(values[worst])!r} ({n[worst]} "
-            "times): text alone can't tell them apart. Name more columns in data.text"
+            f"{int(n[n > 1].sum()):,} items share their text with another, such as {_short(values[worst])!r} "
+            f"({n[worst]} times): text alone can't tell them apart. Name more columns in data.text"
         )
     return found
 

@@ -216,7 +216,7 @@ class RecallModule(L.LightningModule):
         self._rank(batch, self.val_metrics)
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
-        """For callbacks: `ranks` of the targets `(batch, relevant)`, and `lists`, rows of the best items `(batch, ks[0])`."""
+        """For callbacks: the targets' `ranks` `(batch, relevant)`, and `lists` of the best items `(batch, ks[0])`."""
         return self._rank(batch, self.test_metrics, list_length=min(self.hparams["ks"][0], len(self.item_vectors)))
 
     def on_validation_epoch_end(self) -> None:

@@ -1,5 +1,7 @@
 """A comparison's frame: tuning on validation, results kept by content, who can't take part."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 import torch
@@ -30,8 +32,8 @@ class Fixed(Contender):
     """Scores items by their row, plus a chosen number for the first."""
 
     name = "fixed"
-    fit_grid = {"scale": (1.0, 2.0)}
-    score_grid = {"bonus": (0, 10)}
+    fit_grid = MappingProxyType({"scale": (1.0, 2.0)})
+    score_grid = MappingProxyType({"bonus": (0, 10)})
     fits = 0
 
     def fit(self, train, data):

@@ -67,7 +67,8 @@ def test_a_checkpoint_that_may_have_seen_the_answers_is_refused(config, capsys, 
     with pytest.raises(SystemExit) as ended:
         compare(
             capsys, config, "--models", "popularity", "--ckpt", ckpt,
-            "--data.splits.name", "cold_users", "--data.splits.share", "0.3", "--data.splits.k", "1", "--data.seed", "2",
+            "--data.splits.name", "cold_users", "--data.splits.share", "0.3", "--data.splits.k", "1",
+            "--data.seed", "2",
         )  # fmt: skip
     assert ended.value.code == 2
     assert "trained on another training part" in capsys.readouterr().err
