@@ -1,5 +1,7 @@
 """A comparison's figures: what each number is the mean of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,25 @@ def test_group_and_list_tables_have_a_column_a_group(found):
     assert rows[0][1] == "1.000"
 
 
+def test_a_longer_cut_off_that_begins_with_the_same_digit_is_no_group():
+    found = list(figures({"good": GOOD}, {"test": cases()}, KNOWN, [2, 20], ["good"]))
+    header, _ = group_table(found, "test", 2)
+    assert header == ["model", "tail (3)", "history 1-4 (2)", "history 5-9 (1)", "gender f (1)", "gender m (2)"]
+
+
+def test_only_one_is_the_best_baseline_and_its_equal_has_a_difference_of_nothing():
+    found = list(figures({"tuned": GOOD, "good": GOOD}, {"test": cases()}, KNOWN, [2], ["good"]))
+    _, rows = main_table(found, "test", 2, 2)
+    assert {row[0]: row[3] for row in rows} == {"good": "is the best baseline", "tuned": "+0.0000 (+0.0000 to +0.0000)"}
+    assert value(found, "tuned", "recall@2", "history 1-4").baseline == "good"
+
+
+def test_the_diversity_of_many_lists_is_that_of_each(monkeypatch, found):
+    monkeypatch.setattr("recall_lightning.baselines.report.VECTORS_AT_ONCE", 1)
+    again = list(figures({"good": GOOD, "poor": POOR}, {"test": cases()}, KNOWN, [2, 1], ["good", "poor"]))
+    assert again == found
+
+
 def test_costs_are_told_and_who_could_not_take_part():
     header, rows = cost_table({"good": GOOD}, {"bad": ValueError("can't")})
     assert header[0] == "model"
@@ -154,6 +175,22 @@ def test_files_hold_what_the_tables_hold(found, tmp_path):
     write_chart(found, "test", 2, tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.md", "c.png", "out"]
+
+
+def test_no_chart_is_drawn_where_nobody_was_ranked(tmp_path):
+    write_chart([], "test", 2, tmp_path / "c.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chart_is_drawn_where_rounding_puts_the_mean_outside_of_its_interval(found, tmp_path):
+    mean = value(found, "good", "recall@2").value
+    nearly = [replace(f, low=mean + 1e-16, high=mean - 1e-16) for f in found if f.value == mean]
+    write_chart(nearly, "test", 2, tmp_path / "c.png")
+    assert (tmp_path / "c.png").is_file()
+
+
+def test_a_new_line_in_a_cell_does_not_end_the_row():
+    assert markdown(["a\nb"], [["c"]]) == "| a b |\n| --- |\n| c |\n"
 
 
 def test_a_bar_in_a_cell_does_not_end_it():

@@ -86,6 +86,23 @@ def test_settings_are_chosen_on_validation_and_fitted_no_more_often_than_they_ch
     assert tuned.fit.seconds >= 0
 
 
+def test_what_learning_adds_to_the_settings_is_kept(make):
+    class Stopped(Fixed):
+        fit_grid = MappingProxyType({})
+        score_grid = MappingProxyType({})
+
+        def fit(self, train, data):
+            self.rows = torch.arange(len(data.catalogue))
+            self.settings["epochs"] = 7
+
+        def score(self, batch):
+            return self.rows.float().repeat(len(batch.users), 1)
+
+    stopped = Stopped()
+    tune(stopped, make())
+    assert stopped.settings == {"epochs": 7}
+
+
 def _all(data):
     for scale in (1.0, 2.0):
         for bonus in (0, 10):

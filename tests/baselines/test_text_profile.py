@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.text_profile import Bm25Profile, TfIdfProfile
 
 pytest.importorskip("sklearn", reason="the extra `compare` isn't installed")
@@ -49,6 +50,12 @@ def test_bm25_scores_are_those_of_counting_by_hand(fitted, ask):
     asked = [[3, 0, 2], [1], []]
     scores = ask(fitted(Bm25Profile(last=None), TRAIN, 6, texts=TEXTS), asked)
     np.testing.assert_allclose(scores, [[slow_score(h, row) for row in range(6)] for h in asked], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [TfIdfProfile, Bm25Profile])
+def test_texts_without_a_word_say_why_they_cannot_be_compared(kind, fitted):
+    with pytest.raises(UnavailableError, match="no word of two letters"):
+        fitted(kind(), [[0, 1]], 2, texts=["A", "!"])
 
 
 @pytest.mark.parametrize("kind", [TfIdfProfile, Bm25Profile])

@@ -60,6 +60,20 @@ def test_a_checkpoint_stands_beside_the_baselines(config, capsys, typed):
     assert "fine-tuned (" in told.out
 
 
+def test_a_checkpoint_reads_the_texts_that_it_was_trained_with(config, capsys, typed, tmp_path):
+    main(["fit", "--config", str(config)])
+    ckpt = next(typed.rglob("best.ckpt"))
+    for out, flags in [("own", []), ("others", ["--data.text", "{year}", "--data.max_text_tokens", "5"])]:
+        compare(
+            capsys, config, "--models", "popularity", "--ckpt", ckpt, "--k", "1", "--out", tmp_path / out, *flags
+        )  # fmt: skip
+    of_own, of_others = (
+        [row["value"] for row in figures(tmp_path / out) if "fine-tuned" in row["model"] and "ndcg" in row["metric"]]
+        for out in ("own", "others")
+    )
+    assert of_own == of_others
+
+
 def test_a_checkpoint_that_may_have_seen_the_answers_is_refused(config, capsys, typed):
     main(["fit", "--config", str(config)])
     capsys.readouterr()
@@ -81,6 +95,41 @@ def test_who_cannot_rank_new_items_says_so_in_the_table(config, capsys):
     )  # fmt: skip
     assert "can't rank new items: it knows items by their interactions alone" in told.out
     assert "among new items" in told.out
+
+
+def test_where_nobody_can_rank_there_is_a_table_of_reasons_and_no_chart(config, capsys, tmp_path):
+    told = compare(
+        capsys, config, "--models", "markov", "--out", tmp_path / "out",
+        "--data.splits.name", "new_items", "--data.splits.share", "0.3", "--data.seed", "9",
+    )  # fmt: skip
+    assert "no model here can rank what is asked for" in told.out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.md"]
+
+
+def test_short_histories_leave_out_who_cannot_learn_of_them(config, capsys, typed):
+    (typed / "interactions.csv").write_text("user_id,item_id\nann,heat\nann,alien\nbob,heat\nbob,fargo\ncy,007\n")
+    told = compare(capsys, config, "--models", "popularity,sasrec")
+    assert "test: 2 users" in told.out
+    assert "needs users with two training interactions" in told.out
+
+
+def test_cases_that_a_split_has_not_are_refused_before_anything_is_fitted(config, capsys, typed):
+    (typed / "interactions.csv").write_text("user_id,item_id\nann,heat\nann,alien\nbob,heat\nbob,fargo\n")
+    with pytest.raises(SystemExit) as ended:
+        compare(capsys, config, "--models", "popularity", "--part", "validation")
+    assert ended.value.code == 2
+    assert "--part validation: leave_last_out gives no such case" in capsys.readouterr().err
+
+
+def test_a_column_with_nearly_a_value_a_user_is_no_group(config, capsys, typed):
+    (typed / "users.csv").write_text("user_id,zip\n" + "".join(f"u{n},{n}\n" for n in range(60)))
+    (typed / "interactions.csv").write_text(
+        "user_id,item_id\n" + "".join(f"u{n},{item}\n" for n in range(60) for item in ("heat", "alien", "007"))
+    )
+    with pytest.raises(SystemExit) as ended:
+        compare(capsys, config, "--models", "popularity", "--by", "zip")
+    assert ended.value.code == 2
+    assert "--by zip: 60 different values" in capsys.readouterr().err
 
 
 def test_users_and_items_that_are_new_after_a_cut_are_told_apart(config, capsys, typed):
