@@ -46,9 +46,9 @@ def group_table(figures: Sequence[Figure], cases: str, k: int) -> tuple[list[str
     """Header and rows: recall by popularity of the target, and by group of users."""
     columns: list[tuple[str, str, str]] = []  # title, group, metric
     for f in figures:
-        if f.cases != cases or not f.metric.startswith(f"recall@{k}") or "among" in f.metric:
+        name, _, special = f.metric.partition(" ")
+        if f.cases != cases or name != f"recall@{k}" or "among" in special:
             continue
-        special = f.metric.removeprefix(f"recall@{k}").strip()
         if (f.group == ALL) == bool(special):
             title = f"{special or f.group} ({f.n_users:,})"
             if (f.group, f.metric) not in [column[1:] for column in columns]:
@@ -94,15 +94,17 @@ def difference(figure: Figure) -> str:
     """`+0.0123 (+0.0045 to +0.0201)`; of the best baseline itself, that it is."""
     if figure.difference is None:
         return "–"
-    if figure.difference == figure.difference_low == figure.difference_high == 0:
+    if figure.model == figure.baseline:
         return "is the best baseline"
     return f"{figure.difference:+.4f} ({figure.difference_low:+.4f} to {figure.difference_high:+.4f})"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    """A table in Markdown; a new line in a cell becomes a space, as it would end the row."""
+    lines = [
+        [" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in [header, ["---"] * len(header), *rows]
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def write_markdown(sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], path: Path) -> None:
@@ -112,7 +114,7 @@ def write_markdown(sections: Sequence[tuple[str, Sequence[str], Sequence[Sequenc
 
 
 def write_chart(figures: Sequence[Figure], cases: str, k: int, path: Path) -> None:
-    """Bars of the recall, best on top, with 95% intervals.
+    """Bars of the recall, best on top, with 95% intervals; no file where nobody was ranked.
 
     Raises:
         UnavailableError: if matplotlib isn't installed.
@@ -122,11 +124,14 @@ def write_chart(figures: Sequence[Figure], cases: str, k: int, path: Path) -> No
     except ImportError as error:
         raise UnavailableError("the chart needs matplotlib: pip install 'recall-lightning[compare]'") from error
     bars = sorted(_all(figures, cases, f"recall@{k}"), key=lambda f: f.value)
+    if not bars:
+        return
     canvas = Canvas(figsize=(8, 0.35 * len(bars) + 1.2), layout="constrained")
     axes = canvas.add_subplot()
     places = range(len(bars))
-    low = [f.value - (f.value if f.low is None else f.low) for f in bars]
-    high = [(f.value if f.high is None else f.high) - f.value for f in bars]
+    # no less than 0: where all users have the same value, rounding can put their mean outside of its interval
+    low = [0.0 if f.low is None else max(0.0, f.value - f.low) for f in bars]
+    high = [0.0 if f.high is None else max(0.0, f.high - f.value) for f in bars]
     axes.barh(places, [f.value for f in bars], xerr=[low, high], color="#4c78a8", ecolor="#333333", capsize=3)
     axes.set_yticks(places, [f.model for f in bars])
     axes.set_xlabel(f"recall@{k}, {cases}: {bars[0].n_users:,} users, 95% intervals")

@@ -25,6 +25,7 @@ from recall_lightning.metrics.groups import history_groups, item_popularity_grou
 from recall_lightning.metrics.ranking import mrr_at_k, ndcg_at_k, recall_at_k
 
 ALL = "all"
+VECTORS_AT_ONCE = 2**24  # numbers: 64 MiB of float32
 PER_USER = {"recall": recall_at_k, "ndcg": ndcg_at_k, "mrr": mrr_at_k}
 
 
@@ -41,6 +42,7 @@ class Figure:
         low, high: 95% interval over users; None where the number is of all lists together.
         difference, difference_low, difference_high: to the best baseline, by the same users.
         n_users: that the mean is over.
+        baseline: the name of the best one, in this group of these cases; None where nothing is compared with it.
     """
 
     cases: str
@@ -54,6 +56,7 @@ class Figure:
     difference_low: float | None
     difference_high: float | None
     n_users: int
+    baseline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def _of_group(
     targets = _rows(asked, asked.targets[chosen])
     columns = [_per_user(rankings, rows, history, targets, known, ks) for rankings in able.values()]
     best = best_baseline(able, rows, ks[0], baselines)
+    baseline = None if best is None else list(able)[best]
     for metric in columns[0]:
         values = np.stack([of_model[metric].double().numpy() for of_model in columns], 1)  # (users, models)
         if np.isnan(values).all():
@@ -140,7 +144,7 @@ def _of_group(
             n_users = int((~np.isnan(values[:, place])).sum())
             yield Figure(
                 name, group, model, metric, float(found["mean"][place]), at("low"), at("high"), at("difference"),
-                at("difference_low"), at("difference_high"), n_users,
+                at("difference_low"), at("difference_high"), n_users, baseline,
             )  # fmt: skip
     for model, rankings in able.items():
         for metric, value in _of_lists(rankings.lists[rows], len(known.counts), ks):
@@ -165,8 +169,14 @@ def _per_user(
         found[f"popularity_lift@{k}"] = popularity_lift(lists, history, known.counts)
         found[f"novelty@{k}"] = novelty(lists, known.counts, known.n_users)
         if known.vectors is not None:
-            found[f"diversity@{k}"] = intra_list_diversity(lists, known.vectors)
+            found[f"diversity@{k}"] = _diversity(lists, known.vectors)
     return found
+
+
+def _diversity(lists: Tensor, vectors: Tensor) -> Tensor:
+    """`(users,)` float, of some users at a time: the vectors of all lists may be more than the memory holds."""
+    at_once = max(1, VECTORS_AT_ONCE // max(1, lists.shape[1] * vectors.shape[1]))
+    return torch.cat([intra_list_diversity(some, vectors) for some in lists.split(at_once)])
 
 
 def _of_lists(lists: Tensor, n_items: int, ks: Sequence[int]) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall_lightning.baselines.base import Contender, last_of
+from recall_lightning.baselines.base import Contender, UnavailableError, last_of
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule, sequences
@@ -60,6 +60,13 @@ class SASRec(Contender):
         }  # fmt: skip
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
+        """Train, and stop by the validation cases.
+
+        Raises:
+            UnavailableError: if there is nothing to train on, or to stop by.
+        """
+        if not (train.lengths > 1).any() or not len(data.split.validation):
+            raise UnavailableError("needs users with two training interactions, and validation cases to stop by")
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         held = data.split.held_items

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recall_lightning.baselines.base import Contender
+from recall_lightning.baselines.base import Contender, UnavailableError
 from recall_lightning.baselines.libraries import library
 from recall_lightning.baselines.matrices import Sparse, history_items
 from recall_lightning.data.batches import EvalBatch
@@ -16,7 +16,7 @@ from recall_lightning.data.ragged import Ints
 
 
 class _TextProfile(Contender):
-    """Scores an item by its words' weights times those of the profile's items.
+    """Scores an item by its words' weights times those of the profile's items; a word has two letters or digits at least.
 
     The vocabulary, and all that is counted of it, comes of the items that are trained on: a held-out item's text is
     weighed by what was known before it came.
@@ -29,7 +29,10 @@ class _TextProfile(Contender):
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
         counter = library("sklearn.feature_extraction.text").CountVectorizer(dtype=np.float32)
         trained = np.unique(train.items)
-        counter.fit([data.catalogue.texts[row] for row in trained])
+        try:
+            counter.fit([data.catalogue.texts[row] for row in trained])
+        except ValueError as error:  # of an empty vocabulary
+            raise UnavailableError("finds no word of two letters or more in the texts") from error
         counts = counter.transform(data.catalogue.texts).tocsr()  # (items, words)
         self.queries, documents = self._weigh(counts, trained)
         self.documents = documents.T.tocsr()

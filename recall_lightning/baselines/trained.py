@@ -12,6 +12,7 @@ from recall_lightning.baselines.base import Contender, last_of
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
+from recall_lightning.data.tokens import tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.recall import RecallModule
@@ -57,11 +58,14 @@ class Trained(Contender):
             )
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
-        """Encode the catalogue; nothing is learned."""
-        model = self.module.model
-        model.cache.vectors.copy_(encode_texts(model.encoder, data.tokens, torch.device("cpu")))
+        """Encode the catalogue, its texts as the model was trained with them; nothing is learned."""
+        own, model = self.module.background, self.module.model
+        assert own is not None
+        self.tokens = tokenize(
+            own.catalogue.texts, own.tokenizer, max_tokens=own.max_text_tokens, cache_dir=data.cache_dir
+        )
+        model.cache.vectors.copy_(encode_texts(model.encoder, self.tokens, torch.device("cpu")))
         self.module.item_vectors = model.catalogue_vectors()
-        self.tokens = data.tokens
 
     def score(self, batch: EvalBatch) -> Tensor:
         assert self.module.background is not None

@@ -52,7 +52,7 @@ def tune(contender: Contender, data: RecallDataModule, *, k: int = 10) -> Tuned:
 
     def fit(settings: dict[str, Any]) -> None:
         wanted = {name: settings[name] for name in [*contender.fit_grid, *early]}
-        contender.settings = dict(settings)
+        contender.settings |= settings  # what learning itself adds, such as when it stopped, stays
         if not fits or fits[-1][0] != wanted:
             with Measured() as measured:
                 contender.fit(first_interactions(data.split.train, settings.get(EARLY)), data)

@@ -21,7 +21,27 @@ class TestReport(Callback):
     __test__ = False  # pytest would take it for a test, by its name
 
     def on_test_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.ready = False
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        self._prepare(module)
+        self.lists.update(outputs["lists"], batch.history)
+        self.recall.update_ranks(outputs["ranks"], self.group_of[batch.users.cpu()].to(module.device))
+
+    def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._prepare(module)
+        told: dict[str, Tensor] = self.lists.compute() | self.recall.compute()
+        shown = {name: value.float() for name, value in told.items() if name.startswith(_SHOWN)}
+        module.log_dict({f"test/{name}": value for name, value in shown.items()})
+
+    def _prepare(self, module: L.LightningModule) -> None:
+        """Make the metrics, once the module has its item vectors: its own hooks come after those of callbacks."""
         assert isinstance(module, RecallModule)
+        if self.ready:
+            return
         data, k = module.data, module.hparams["ks"][0]
         n_trained = int((data.split.train.lengths > 0).sum())
         self.lists = BeyondAccuracy(k, torch.from_numpy(data.counts), n_trained, module.item_vectors.cpu())
@@ -32,18 +52,7 @@ class TestReport(Callback):
         self.recall = ByGroup(lambda: RankingMetrics([k]), [f"history {name}" for name in names])
         for metric in (self.lists, self.recall):
             metric.to(module.device)
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        self.lists.update(outputs["lists"], batch.history)
-        self.recall.update_ranks(outputs["ranks"], self.group_of[batch.users.cpu()].to(module.device))
-
-    def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        told: dict[str, Tensor] = self.lists.compute() | self.recall.compute()
-        shown = {name: value.float() for name, value in told.items() if name.startswith(_SHOWN)}
-        module.log_dict({f"test/{name}": value for name, value in shown.items()})
+        self.ready = True
 
 
 _SHOWN = ("coverage", "gini", "popularity_lift", "novelty", "diversity", "recall", "n_users")

@@ -158,6 +158,10 @@ def _split(data: "RecallDataModule") -> list[str]:
         n_targets = int((cases.targets[:, 1] - cases.targets[:, 0]).sum())
         print(f"  {name:11} {len(cases):,} users to ask, {n_targets:,} items to recall")
     found = list(split.notes)
+    if not len(data.sequences):
+        found.append("no user has two interactions to train on: `fit` would stop. Give longer histories")
+    if not len(split.validation):
+        found.append("no validation case: there is nothing to choose a model, a threshold or baselines' settings by")
     if len(split.test) < 1000:
         margin = 1.96 * 0.5 / max(1, len(split.test)) ** 0.5
         found.append(f"{len(split.test):,} test users: a recall is known to about ±{margin:.2f} at worst")

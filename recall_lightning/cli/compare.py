@@ -20,6 +20,8 @@ EXAMPLE = (
     "--ckpt runs/movielens-100k/version_0/checkpoints/best.ckpt --out comparison"
 )
 
+_MOST_GROUPS = 50  # of users, by a column: each is a column of the table, with intervals for every model
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
@@ -30,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", metavar="A,B", help="baselines by name, or `all`; the default is all that don't train a network"
     )
-    parser.add_argument("--k", type=positive, default=10, help="main cut-off, at most 100 (default 10)")
+    parser.add_argument(
+        "--k", type=positive, default=10, help="main cut-off (default 10); lists are described up to 100"
+    )
     parser.add_argument("--deep", type=positive, default=50, help="second cut-off (default 50)")
     parser.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="a column of users to group by; may be repeated"
@@ -53,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.text_vectors import text_vectors
     from recall_lightning.baselines.trained import Trained
     from recall_lightning.cli.trainer import data_of
+    from recall_lightning.errors import InputError
 
     data = data_of(args.config, args.keys)
     names = {None: FAST, "all": [*FAST, *SLOW]}.get(args.models) or args.models.split(",")
@@ -62,8 +67,12 @@ def run(args: argparse.Namespace) -> None:
     for model in trained:
         model.check(data)
     groups = _user_groups(data, args.by)
-    cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     cases = cases_of(data, args.part)
+    if not len(cases[args.part]):
+        raise InputError(
+            f"--part {args.part}: {data.splits.name} gives no such case. Give longer histories, or compare another part"
+        )
+    cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     results: dict[str, Result] = {}
     left_out: dict[str, UnavailableError] = {}
     contenders: list[Contender] = [*baselines, *trained]
@@ -92,7 +101,14 @@ def _user_groups(data: "RecallDataModule", columns: list[str]) -> dict[str, list
         raise InputError(
             f"--by {columns[0]}: the reader knows nothing of users. Give it a file of them, or drop the flag"
         )
-    return {name: users.column(name, data.interactions.user_ids) for name in columns}
+    groups = {name: users.column(name, data.interactions.user_ids) for name in columns}
+    for name, values in groups.items():
+        if (n_values := len(set(values))) > _MOST_GROUPS:
+            raise InputError(
+                f"--by {name}: {n_values:,} different values, each a group: at most {_MOST_GROUPS} can be told. Name a "
+                "column with fewer, such as ranges in place of numbers"
+            )
+    return groups
 
 
 def _print(found: "list[Figure]", data: "RecallDataModule", cases: list[str], args: argparse.Namespace) -> None:

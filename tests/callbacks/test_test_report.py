@@ -43,6 +43,7 @@ def tested(typed, tiny_encoder):
         enable_model_summary=False, num_sanity_val_steps=0, callbacks=[TestReport(), seen], default_root_dir=typed,
     )  # fmt: skip
     trainer.fit(module, data)
+    del module.item_vectors  # as in a process that only tests
     (told,) = trainer.test(module, data, verbose=False)
     return told, seen, data
 

@@ -78,8 +78,9 @@ def test_histories_too_short_to_train_on_or_to_choose_by_are_told(check, typed):
     told = check()
     assert "no user has two interactions to train on: `fit` would stop" in told
     assert "no validation case" in told
-    assert "no validation case" not in check("--data.splits.name", "cold_users", "--data.splits.share", "0.4",
-                                             "--data.splits.k", "1", "--data.seed", "1")
+    assert "no validation case" not in check(
+        "--data.splits.name", "cold_users", "--data.splits.share", "0.4", "--data.splits.k", "1", "--data.seed", "1"
+    )
 
 
 def test_any_key_can_be_a_flag_and_a_later_config_wins(check, typed):

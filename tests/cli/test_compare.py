@@ -60,20 +60,6 @@ def test_a_checkpoint_stands_beside_the_baselines(config, capsys, typed):
     assert "fine-tuned (" in told.out
 
 
-def test_a_checkpoint_reads_the_texts_that_it_was_trained_with(config, capsys, typed, tmp_path):
-    main(["fit", "--config", str(config)])
-    ckpt = next(typed.rglob("best.ckpt"))
-    for out, flags in [("own", []), ("others", ["--data.text", "{year}", "--data.max_text_tokens", "5"])]:
-        compare(
-            capsys, config, "--models", "popularity", "--ckpt", ckpt, "--k", "1", "--out", tmp_path / out, *flags
-        )  # fmt: skip
-    of_own, of_others = (
-        [row["value"] for row in figures(tmp_path / out) if "fine-tuned" in row["model"] and "ndcg" in row["metric"]]
-        for out in ("own", "others")
-    )
-    assert of_own == of_others
-
-
 def test_a_checkpoint_that_may_have_seen_the_answers_is_refused(config, capsys, typed):
     main(["fit", "--config", str(config)])
     capsys.readouterr()
