@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real data: environment, data and encoder, training, comparison, recommendations. About 12 minutes on
-# two cores. Another config can be given: scripts/demo.sh configs/movielens-1m.yaml
+# The main job on real data: environment, data and encoder, what the data is like, training, comparison with what is
+# free, recommendations. About 12 minutes on two cores. Another config can be given: scripts/demo.sh configs/movielens-1m.yaml
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 config=${1:-configs/movielens-100k.yaml}
@@ -12,12 +12,14 @@ echo "== 1. data and encoder"
 recall-lightning fetch "$name"
 recall-lightning fetch minilm
 
+recall-lightning check --config "$config"
+
 echo "== 2. fine-tuning (TensorBoard: .venv/bin/tensorboard --logdir runs)"
 rm -rf "$run"
 recall-lightning fit --config "$config" --trainer.logger.init_args.version demo
 
-echo "== 3. test, against popularity and the untouched encoder"
-recall-lightning compare --config "$config" --ckpt "$best"
+echo "== 3. test, against tuned baselines (as files in $run/comparison)"
+recall-lightning compare --config "$config" --ckpt "$best" --out "$run/comparison"
 
 echo "== 4. recommendations"
 for histories in "downloads/$name"/{*.inter,u.data,ratings.dat}; do  # whichever source it came from

@@ -176,7 +176,7 @@ def _per_user(
 def _diversity(lists: Tensor, vectors: Tensor) -> Tensor:
     """`(users,)` float, of some users at a time: the vectors of all lists may be more than the memory holds."""
     at_once = max(1, VECTORS_AT_ONCE // max(1, lists.shape[1] * vectors.shape[1]))
-    return torch.cat([intra_list_diversity(some, vectors) for some in lists.split(at_once)])
+    return torch.cat([intra_list_diversity(some, vectors) for some in torch.split(lists, at_once)])
 
 
 def _of_lists(lists: Tensor, n_items: int, ks: Sequence[int]) -> Iterator[tuple[str, float]]:

@@ -66,7 +66,7 @@ class SASRec(Contender):
             UnavailableError: if there is nothing to train on, or to stop by.
         """
         if not (train.lengths > 1).any() or not len(data.split.validation):
-            raise UnavailableError("needs users with two training interactions, and validation cases to stop by")
+            raise UnavailableError("needs users with two training interactions, and validation cases")
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         held = data.split.held_items

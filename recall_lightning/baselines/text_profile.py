@@ -16,10 +16,10 @@ from recall_lightning.data.ragged import Ints
 
 
 class _TextProfile(Contender):
-    """Scores an item by its words' weights times those of the profile's items; a word has two letters or digits at least.
+    """Scores an item by its words' weights times those of the profile's items.
 
-    The vocabulary, and all that is counted of it, comes of the items that are trained on: a held-out item's text is
-    weighed by what was known before it came.
+    A word has two letters or digits at least. The vocabulary, and all that is counted of it, comes of the items that
+    are trained on: a held-out item's text is weighed by what was known before it came.
     """
 
     score_grid = {"last": (5, 1, 3, 10, 20, None)}  # noqa: RUF012

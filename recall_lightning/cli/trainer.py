@@ -22,6 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.readers.registry import readers
 from recall_lightning.errors import InputError
 from recall_lightning.modules.checkpoint import read_checkpoint
 from recall_lightning.modules.recall import RecallModule
@@ -39,6 +40,7 @@ class RecallCLI(LightningCLI):
     """LightningCLI with early stopping, a best checkpoint, and TensorBoard pages, all of them configurable."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")

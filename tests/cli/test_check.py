@@ -74,19 +74,22 @@ def test_texts_that_are_cut_are_told(check):
 
 
 def test_histories_too_short_to_train_on_or_to_choose_by_are_told(check, typed):
+    assert "no validation case" not in check()
     (typed / "interactions.csv").write_text("user_id,item_id\nann,heat\nann,alien\nbob,heat\nbob,fargo\n")
     told = check()
     assert "no user has two interactions to train on: `fit` would stop" in told
     assert "no validation case" in told
-    assert "no validation case" not in check(
-        "--data.splits.name", "cold_users", "--data.splits.share", "0.4", "--data.splits.k", "1", "--data.seed", "1"
-    )
 
 
 def test_any_key_can_be_a_flag_and_a_later_config_wins(check, typed):
     (typed / "more.yaml").write_text("data: {splits: {name: cold_users, share: 0.3, k: 1}, seed: 2}")
     assert "split cold_users" in check("--config", str(typed / "more.yaml"))
     assert "outside the core of 4" in check("--data.min_interactions", "4")
+
+
+def test_a_reader_can_be_named_by_its_class_alone(check, typed):
+    flags = ["--data.reader", "Tabular", "--data.reader.interactions", str(typed / "interactions.csv")]
+    assert "3 users" in check(*flags, "--data.reader.items", str(typed / "items.csv"))
 
 
 def test_a_single_problem_ends_with_status_2_and_says_it(check, typed, capsys):

@@ -1,0 +1,54 @@
+"""Trained: a checkpoint in a comparison is the model that was trained, whatever else the config says."""
+
+import lightning as L
+import pytest
+import torch
+
+from recall_lightning import ItemTower, MeanTower, RecallDataModule, RecallModule, Tabular, TextTower
+from recall_lightning.baselines.evaluate import rank_cases
+from recall_lightning.baselines.trained import Trained
+from recall_lightning.modules.encoder_config import EncoderConfig
+
+
+@pytest.fixture
+def read(typed, tiny_encoder, tmp_path):
+    def data(text="{title}. {genres}", **options):
+        reader = Tabular(str(typed / "interactions.csv"), str(typed / "items.csv"))
+        made = RecallDataModule(reader, text, str(tiny_encoder), cache_dir=str(tmp_path / "cache"), **options)
+        made.setup()
+        return made
+
+    return data
+
+
+@pytest.fixture(params=[(MeanTower, None), (TextTower, 32)], ids=["of vectors", "of text"])
+def trained(request, read, tiny_encoder, tmp_path):
+    tower, history_tokens = request.param
+    data = read(history_tokens=history_tokens)
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), tower(), ItemTower(), ks=[2])
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "made.ckpt")
+    (told,) = trainer.test(module, data, verbose=False)
+    return Trained(str(tmp_path / "made.ckpt")), told, data
+
+
+def scores(contender, data):
+    contender.fit(data.split.train, data)
+    return contender.score(next(iter(data.test_dataloader())))
+
+
+def test_its_recall_is_that_of_the_command_test(trained):
+    contender, told, data = trained
+    contender.fit(data.split.train, data)
+    ranks = rank_cases(contender, data.split.test, data).ranks[:, 0]
+    assert float((ranks < 2).float().mean()) == pytest.approx(told["test/recall@2"])
+
+
+def test_it_reads_the_texts_that_it_was_trained_with_by_its_own_tokenizer_and_limits(trained, read):
+    contender, _, data = trained
+    own = scores(contender, data)
+    torch.testing.assert_close(scores(contender, read("{year}", max_text_tokens=5)), own, rtol=0, atol=0)
