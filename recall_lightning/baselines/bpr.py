@@ -69,4 +69,6 @@ class BPR(Contender):
         if self.settings["learned"]:
             known = self.trained[batch.users]
             users = torch.where(known[:, None], self.users[batch.users], users)
-        return by_popularity(users @ self.items.T + self.bias, self.counts)
+        scores = users @ self.items.T + self.bias
+        scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
+        return by_popularity(scores, self.counts)

@@ -36,7 +36,7 @@ class IALS(Contender):
 
     name = "iALS"
     score_grid = {"last": (10, 3, 5, 20, None)}  # noqa: RUF012
-    fit_grid = {"alpha": (3, 1.5, 10, 30), "l2": (1, 0.1, 10, 100), "factors": (64, 128)}  # noqa: RUF012
+    fit_grid = {"alpha": (3, 1.5, 10, 30, 100), "l2": (1, 0.1, 10, 100, 300), "factors": (64, 128, 256)}  # noqa: RUF012
 
     def __init__(self, *, iterations: int = 10, n_threads: int = 1, seed: int = 0, **settings: object) -> None:
         super().__init__(**settings)

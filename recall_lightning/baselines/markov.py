@@ -30,8 +30,8 @@ class MarkovChain(Contender):
     """
 
     name = "Markov chain"
-    score_grid = {"last": (10, 1, 2, 3, 5, 20, 50), "decay": (1.0, 0.5, 1.5)}  # noqa: RUF012
-    fit_grid = {"window": (10, 1, 3, 20, 50), "discount": (0.25, 0.0, 0.5)}  # noqa: RUF012
+    score_grid = {"last": (10, 1, 2, 3, 5, 20, 50, 100), "decay": (1.0, 0.5, 1.5)}  # noqa: RUF012
+    fit_grid = {"window": (10, 1, 3, 20, 50), "discount": (0.25, -0.25, 0.0, 0.5)}  # noqa: RUF012
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
         n_items = len(data.catalogue)

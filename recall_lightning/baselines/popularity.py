@@ -53,7 +53,7 @@ class RecentPopularity(_Counting):
     """
 
     name = "recent popularity"
-    fit_grid = {"share": (0.01, 0.03, 0.1, 0.3)}  # noqa: RUF012
+    fit_grid = {"share": (0.01, 0.003, 0.03, 0.1, 0.3)}  # noqa: RUF012
 
     def _counted(self, train: Interactions) -> NDArray[np.bool_]:
         if not len(train):
@@ -71,7 +71,7 @@ class FirstPopularity(_Counting):
     """
 
     name = "popularity among first"
-    fit_grid = {"n": (1, 3, 5, 10, 20)}  # noqa: RUF012
+    fit_grid = {"n": (1, 3, 5, 10, 20, 50)}  # noqa: RUF012
 
     def _counted(self, train: Interactions) -> NDArray[np.bool_]:
         place = np.arange(len(train)) - np.repeat(train.offsets[:-1], train.lengths)
@@ -86,7 +86,7 @@ class LastPopularity(_Counting):
     """
 
     name = "popularity among last"
-    fit_grid = {"n": (1, 3, 5, 10, 20)}  # noqa: RUF012
+    fit_grid = {"n": (1, 3, 5, 10, 20, 50)}  # noqa: RUF012
 
     def _counted(self, train: Interactions) -> NDArray[np.bool_]:
         return from_end(train) <= self.settings["n"]

@@ -17,12 +17,6 @@ from recall_lightning.baselines.user_knn import UserKNN
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.errors import InputError
 
-FAST = (
-    "popularity", "recent", "first", "last", "markov", "item-knn", "user-knn", "ease", "ials", "bpr", "tf-idf", "bm25",
-    "encoder",
-)  # fmt: skip
-SLOW = ("sentence-transformers", "sasrec")  # they train a network: run where asked for
-
 
 def contenders(data: RecallDataModule) -> dict[str, Contender]:
     """Every contender, not yet fitted, by its short name, in the order of a table.
@@ -30,7 +24,7 @@ def contenders(data: RecallDataModule) -> dict[str, Contender]:
     Args:
         data: whose encoder the text contenders take.
     """
-    made: dict[str, Contender] = {
+    return {
         "popularity": Popularity(),
         "recent": RecentPopularity(),
         "first": FirstPopularity(),
@@ -47,11 +41,9 @@ def contenders(data: RecallDataModule) -> dict[str, Contender]:
         "sentence-transformers": FineTunedSentenceTransformer(data.encoder),
         "sasrec": SASRec(),
     }
-    assert tuple(made) == FAST + SLOW
-    return made
 
 
-def chosen(data: RecallDataModule, names: Sequence[str] = FAST) -> dict[str, Contender]:
+def chosen(data: RecallDataModule, names: Sequence[str]) -> dict[str, Contender]:
     """The contenders of these names, each once.
 
     Raises:

@@ -138,6 +138,10 @@ def _of_group(
         for place, model in enumerate(able):
 
             def at(what: str, place: int = place, found: dict[str, Any] = found) -> float | None:
+                if what in {"low", "high"} and found["low"][place] == found["high"][place]:
+                    return (
+                        None  # all users alike: what others would do isn't known, though the bootstrap sees no spread
+                    )
                 value = float(found[what][place]) if what in found else np.nan
                 return None if np.isnan(value) else value
 

@@ -35,8 +35,11 @@ def run(contender: Contender, data: RecallDataModule, cases: Mapping[str, Cases]
         log.info("%s: from the cache", contender.name)
         return kept
     with Measured() as measured:
-        tuned = tune(contender, data)
-        rankings = {name: rank_cases(contender, part, data) for name, part in able.items()}
+        try:
+            tuned = tune(contender, data)
+            rankings = {name: rank_cases(contender, part, data) for name, part in able.items()}
+        except ValueError as error:  # of `target_ranks`: scores that are NaN
+            raise UnavailableError(str(error)) from error
     result = Result(rankings, contender.settings, tuned.recall, tuned.fit.seconds, measured.seconds, tuned.fit.memory)
     cache.write(contender, result)
     log.info(

@@ -71,6 +71,7 @@ class SASRec(Contender):
         rng = np.random.default_rng(self.seed)
         held = data.split.held_items
         self.held = None if held is None else torch.from_numpy(held)
+        self.counts = torch.from_numpy(np.bincount(train.items, minlength=len(data.catalogue)))
         self.items = nn.Parameter(torch.randn(len(data.catalogue), self.dim) * self.dim**-0.5)
         self.tower = TransformerTower(layers=2, heads=2, dropout=self.dropout)
         self.tower.shape(self.dim, self.max_history)
@@ -101,7 +102,10 @@ class SASRec(Contender):
 
     def score(self, batch: EvalBatch) -> Tensor:
         self.tower.eval()
-        return self._users(last_of(batch.history, self.max_history))[:, -1] @ self.items.T
+        scores = self._users(last_of(batch.history, self.max_history))[:, -1] @ self.items.T
+        scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
+        scores[(batch.history < 0).all(1)] = self.counts.to(scores.dtype)  # of whom nothing is known: popularity
+        return scores
 
     def _weights(self) -> tuple[Tensor, dict[str, Any]]:
         return self.items.detach().clone(), copy.deepcopy(self.tower.state_dict())

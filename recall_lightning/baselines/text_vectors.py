@@ -45,7 +45,7 @@ def text_vectors(data: RecallDataModule) -> Tensor:
 def encoder_digest(folder: str) -> str:
     """A hash of an encoder's weights, settings and tokenizer; of a hub's name, the name."""
     digest = hashlib.blake2b(digest_size=16)
-    kinds = {".safetensors", ".bin", ".json", ".txt"}
+    kinds = {".safetensors", ".bin", ".json", ".txt", ".model"}
     files = [path for path in sorted(Path(folder).glob("*")) if path.suffix in kinds]
     for path in files:
         digest.update(path.name.encode())

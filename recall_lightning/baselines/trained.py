@@ -73,4 +73,7 @@ class Trained(Contender):
         if self.module.background.history_tokens is not None:
             joined = self.tokens.joined(batch.history.numpy(), max_tokens=self.module.background.history_tokens)
             batch.history_tokens = joined
-        return self.module.loss.similarity(self.module.user_vectors(batch), self.module.item_vectors)
+        scores = self.module.loss.similarity(self.module.user_vectors(batch), self.module.item_vectors)
+        nobody = (batch.history < 0).all(1)  # of whom nothing is known: they get what `recommend` gives them
+        scores[nobody] = self.module.background.counts.to(scores.dtype)
+        return scores

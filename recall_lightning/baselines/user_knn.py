@@ -28,7 +28,7 @@ class UserKNN(Contender):
     """
 
     name = "user kNN"
-    score_grid = {"last": (5, 1, 3, 10, 20, None), "k": (100, 50, 200, 500), "shrink": (0, 10, 100)}  # noqa: RUF012
+    score_grid = {"last": (5, 1, 3, 10, 20, None), "k": (100, 20, 50, 200, 500), "shrink": (0, 10, 100)}  # noqa: RUF012
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
         n_items = len(data.catalogue)

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from recall_lightning.baselines.report import Figure
     from recall_lightning.data.datamodule import RecallDataModule
 
+QUICK = (
+    "popularity", "recent", "first", "last", "markov", "item-knn", "user-knn", "ease", "ials", "bpr", "tf-idf", "bm25",
+    "encoder",
+)  # fmt: skip
+SLOW = ("sentence-transformers", "sasrec")  # here, and not where they are made, since help answers before torch loads
+
 SUMMARY = "baselines and checkpoints side by side, on the config's own split and metrics"
 EXAMPLE = (
     "recall-lightning compare --config configs/movielens-100k.yaml "
@@ -30,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
     parser.add_argument(
-        "--models", metavar="A,B", help="baselines by name, or `all`; the default is all that don't train a network"
+        "--models",
+        metavar="A,B",
+        help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last two, which "
+        "train a network",
     )
     parser.add_argument(
         "--k", type=positive, default=10, help="main cut-off (default 10); lists are described up to 100"
@@ -50,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
     from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.cache import Cache, data_fingerprint
-    from recall_lightning.baselines.registry import FAST, SLOW, chosen
+    from recall_lightning.baselines.registry import chosen
     from recall_lightning.baselines.report import Known, figures
     from recall_lightning.baselines.run import cases_of
     from recall_lightning.baselines.run import run as run_contender
@@ -60,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.errors import InputError
 
     data = data_of(args.config, args.keys)
-    names = {None: FAST, "all": [*FAST, *SLOW]}.get(args.models) or args.models.split(",")
+    names = {None: QUICK, "all": [*QUICK, *SLOW]}.get(args.models) or args.models.split(",")
     baselines = list(chosen(data, names).values())  # wrong names and broken checkpoints are told before data is read
     trained = [Trained(path) for path in args.ckpt]
     data.setup()

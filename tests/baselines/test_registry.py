@@ -10,7 +10,8 @@ import torch
 from recall_lightning.baselines import libraries
 from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.ease import EASE
-from recall_lightning.baselines.registry import FAST, SLOW, chosen, contenders
+from recall_lightning.baselines.registry import chosen, contenders
+from recall_lightning.cli.compare import QUICK, SLOW
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.errors import InputError
 
@@ -23,8 +24,7 @@ def test_an_unknown_name_is_told_with_those_there_are(typed_data):
     with pytest.raises(InputError, match=r"no contender is called 'eas', 'svd'\. Choose among popularity, .*sasrec"):
         chosen(typed_data, ["ease", "eas", "svd"])
     assert list(chosen(typed_data, ["bpr", "ease", "bpr"])) == ["bpr", "ease"]
-    assert tuple(chosen(typed_data)) == FAST
-    assert tuple(contenders(typed_data)) == FAST + SLOW
+    assert tuple(contenders(typed_data)) == QUICK + SLOW
 
 
 def test_names_in_the_table_are_each_used_once(typed_data):
@@ -48,7 +48,7 @@ def test_a_missing_library_is_told_with_what_installs_it(typed_data, monkeypatch
             contenders(typed_data)[name].fit(typed_data.split.train, typed_data)
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", QUICK)
 def test_held_out_interactions_change_no_score(name, typed_data):
     other = SimpleNamespace(
         catalogue=typed_data.catalogue,

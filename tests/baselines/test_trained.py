@@ -52,3 +52,13 @@ def test_it_reads_the_texts_that_it_was_trained_with_by_its_own_tokenizer_and_li
     contender, _, data = trained
     own = scores(contender, data)
     torch.testing.assert_close(scores(contender, read("{year}", max_text_tokens=5)), own, rtol=0, atol=0)
+
+
+def test_who_has_no_history_gets_popular_items_as_from_recommend(trained):
+    contender, _, data = trained
+    contender.fit(data.split.train, data)
+    batch = next(iter(data.test_dataloader()))
+    batch.history[0] = -1
+    found = contender.score(batch)
+    assert found[0].tolist() == data.counts.tolist()
+    assert found[1].tolist() != data.counts.tolist()

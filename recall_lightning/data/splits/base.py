@@ -76,17 +76,17 @@ def drawn(ids: list[str], share: float, seed: int) -> tuple[NDArray[np.bool_], N
     return (position >= share) & (position < 2 * share), position < share
 
 
-def regrouped(interactions: Interactions, rows: NDArray[np.bool_], last: NDArray[np.bool_]) -> Interactions:
-    """The rows where `rows` is true, in each user's history those where `last` is true behind the others.
+def regrouped(interactions: Interactions, rows: NDArray[np.bool_], rank: Ints) -> Interactions:
+    """The rows where `rows` is true, each user's by rank, and in time order within a rank.
 
     Args:
         interactions: whose users keep their places.
         rows: `(interactions,)` bool.
-        last: `(interactions,)` bool.
+        rank: `(interactions,)` int64: lower ones come first.
     """
     chosen = np.flatnonzero(rows)
     users = interactions.users[chosen]
-    chosen = chosen[np.lexsort((last[chosen], users))]  # stable: time order stays within each of the two
+    chosen = chosen[np.lexsort((rank[chosen], users))]  # stable
     times = None if interactions.times is None else interactions.times[chosen]
     lengths = np.bincount(users, minlength=interactions.n_users)
     return Interactions(interactions.user_ids, interactions.items[chosen], times, offsets_of(lengths))

@@ -12,8 +12,9 @@ def new_items(interactions: Interactions, item_ids: list[str], *, share: float =
     """Hold out items whole: no interaction with them trains, and they are no negatives in training.
 
     A case is a user who took one of the part's items: the newest such interaction is the target, and the history is
-    what they took before of items that training knows. The user's other trained-on items are no candidates. Targets
-    are ranked in the whole catalogue, and among the part's new items alone (`Cases.among`).
+    what they took before of items that training knows. Whatever else they took, trained on or held out, is no
+    candidate: they would have been right about it. Targets are ranked in the whole catalogue, and among the part's new
+    items alone (`Cases.among`).
 
     Args:
         interactions: all of them.
@@ -56,16 +57,17 @@ def _cases(interactions: Interactions, known: NDArray[np.bool_], new: NDArray[np
     n_history = total[target] - total[interactions.offsets[users]]  # trained-on rows before the target
     asked = np.zeros(len(interactions), bool)
     asked[target] = True
-    made = regrouped(interactions, trained | asked, last=asked)
-    n_trained = count_per_user(interactions, trained)[users]
+    every = np.ones(len(interactions), bool)
+    made = regrouped(interactions, every, np.where(asked, 2, np.where(trained, 0, 1)))
+    n_others = count_per_user(interactions, ~asked)[users]
     able = n_history > 0
     start = made.offsets[users]
     cases = Cases(
         made,
         users[able],
         history=stacked(start, start + n_history)[able],
-        targets=stacked(start + n_trained, start + n_trained + 1)[able],
-        known=stacked(start, start + n_trained)[able],
+        targets=stacked(start + n_others, start + n_others + 1)[able],
+        known=stacked(start, start + n_others)[able],
         among=new,
     )
     return cases, int((~able).sum())

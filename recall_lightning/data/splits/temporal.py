@@ -23,10 +23,10 @@ def temporal(
     """Train on what happened before a moment, validate on what came until the next, test on all that came after.
 
     A case is a user with a history before the cut; the targets are the items that they took in the part and that
-    training knows. Items that it doesn't know are no negatives, either, those that nobody takes later included: else
-    the negatives would tell which of them somebody will. Apart, and of the test alone: `new users`, whose first
-    interaction comes after the cut (they have no history), and `new items`, the targets that training has never seen
-    (of users with a history).
+    training knows (what else they took in it is no candidate). Items that it doesn't know are no negatives, either,
+    those that nobody takes later included: else the negatives would tell which of them somebody will. Apart, and of the
+    test alone: `new users`, whose first interaction comes after the cut (they have no history), and `new items`, the
+    targets that training has never seen (of users with a history).
 
     Args:
         interactions: with times.
@@ -55,9 +55,9 @@ def temporal(
     trained = np.bincount(interactions.items[before], minlength=n_items) > 0
     known_item = trained[interactions.items]
 
-    test, apart = _part(interactions, before | between, after & known_item)
-    new_items, _ = _part(interactions, before | between, after & ~known_item)
-    validation, _ = _part(interactions, before, between & known_item)
+    test, apart = _part(interactions, before | between, after & known_item, aside=after & ~known_item)
+    new_items, _ = _part(interactions, before | between, after & ~known_item, aside=after & known_item)
+    validation, _ = _part(interactions, before, between & known_item, aside=between & ~known_item)
     for name, n_cases in [("training", int(before.sum())), ("validation", len(validation)), ("test", len(test))]:
         if not n_cases:
             raise InputError(
@@ -76,15 +76,18 @@ def temporal(
     return Split(interactions.select(before), validation, test, kept, ~trained, tuple(notes))
 
 
-def _part(interactions: Interactions, history: NDArray[np.bool_], asked: NDArray[np.bool_]) -> tuple[Cases, Cases]:
-    """Cases of users with a history, and of those without."""
-    rows = regrouped(interactions, history | asked, last=asked)
-    n_history, n_asked = count_per_user(interactions, history), count_per_user(interactions, asked)
+def _part(
+    interactions: Interactions, history: NDArray[np.bool_], asked: NDArray[np.bool_], aside: NDArray[np.bool_]
+) -> tuple[Cases, Cases]:
+    """Cases of users with a history, and of those without; what is taken then but not asked for is no candidate."""
+    rows = regrouped(interactions, history | asked | aside, np.where(asked, 2, np.where(history, 0, 1)))
+    n_history, n_aside, n_asked = (count_per_user(interactions, part) for part in (history, aside, asked))
     start = rows.offsets[:-1]
 
     def of(users: NDArray[np.int64]) -> Cases:
-        middle = start[users] + n_history[users]
-        told = stacked(start[users], middle)
-        return Cases(rows, users, told, stacked(middle, middle + n_asked[users]), known=told)
+        told = start[users] + n_history[users]
+        first = told + n_aside[users]
+        targets = stacked(first, first + n_asked[users])
+        return Cases(rows, users, stacked(start[users], told), targets, known=stacked(start[users], first))
 
     return of(np.flatnonzero((n_asked > 0) & (n_history > 0))), of(np.flatnonzero((n_asked > 0) & (n_history == 0)))

@@ -67,10 +67,12 @@ def test_nothing_is_apart_where_nobody_and_no_item_is_new():
     assert (split.apart, asked(split.test)) == ({}, {"bob": (["alien"], ["heat"])})
 
 
-def test_what_is_known_is_the_history():
+def test_no_candidates_are_the_history_and_what_else_the_user_takes_in_the_part():
     split = cut(TABLE, validation_from=10, test_from=20)
-    assert known(split.validation) == {"ann": ["heat", "alien", "brazil"], "bob": ["heat", "alien"]}
-    assert known(split.apart["new users"]) == {"eve": []}
+    assert known(split.validation) == {"ann": ["heat", "alien", "brazil"], "bob": ["heat", "alien", "tron"]}
+    assert known(split.test) == {"cid": ["dune"], "dee": ["heat"]}
+    assert known(split.apart["new users"]) == {"eve": ["fargo"]}
+    assert known(split.apart["new items"])["ann"] == ["heat", "alien", "brazil", "dune"]
 
 
 def test_what_happens_at_the_moment_of_a_cut_comes_after_it():
@@ -215,8 +217,8 @@ def test_a_history_ends_before_its_cut_and_targets_start_at_it(rows, cuts):
     ]:  # fmt: skip
         assert_sound(cases, rows)
         for case in read(cases).values():
-            assert all(time < start for _, time in case.known)
-            assert all(start <= time < stop for _, time in case.targets)
+            assert all(time < start for _, time in case.history)
+            assert all(start <= time < stop for _, time in [*case.targets, *case.known[len(case.history) :]])
 
 
 @given(ANY, LATER | TIMES)
