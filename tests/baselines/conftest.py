@@ -47,7 +47,7 @@ def ask():
         flat = np.array([item for history in histories for item in history], np.int64)
         history = torch.from_numpy(pad(flat, lengths, fill=-1, left=True))
         rows = torch.arange(len(histories)) if users is None else torch.tensor(users)
-        return contender.score(EvalBatch(rows, history, history[:, :0], history[:, :0])).numpy()
+        return contender.score(EvalBatch(rows, history, history[:, :0], history[:, :0])).detach().numpy()
 
     return score
 

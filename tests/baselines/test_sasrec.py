@@ -38,7 +38,7 @@ def fitted(data, **options):
 
 def test_it_learns_what_comes_next():
     data = circle()
-    assert recall_of(rank_cases(fitted(data, max_epochs=20), data.split.test, data), 1) > 0.9
+    assert recall_of(rank_cases(fitted(data, max_epochs=20), data.split.test, data), 1) > 0.7  # by chance: 0.2
 
 
 def test_equal_seeds_give_equal_scores(ask):
