@@ -72,6 +72,11 @@ class Splits:
         for key in ("validation_from", "test_from"):
             if getattr(self, key) is not None:
                 moment(getattr(self, key), f"data.splits.{key}")
+                if self.name != "temporal":
+                    raise InputError(
+                        f"data.splits.{key} is a cut in time, but data.splits.name is {self.name}. Set it to temporal, "
+                        "or drop the key"
+                    )
 
     def split(self, interactions: Interactions, item_ids: list[str], seed: int) -> Split:
         """Split interactions as configured.

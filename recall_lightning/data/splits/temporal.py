@@ -44,8 +44,10 @@ def temporal(
             "leave_last_out, which takes row order"
         )
     ordered = np.sort(times)
-    first = ordered[int(len(times) * (1 - 2 * share))] if validation_from is None else validation_from
-    second = ordered[int(len(times) * (1 - share))] if test_from is None else test_from
+    first = (
+        ordered[min(int(len(times) * (1 - 2 * share)), len(times) - 1)] if validation_from is None else validation_from
+    )
+    second = ordered[min(int(len(times) * (1 - share)), len(times) - 1)] if test_from is None else test_from
     if not first < second:
         raise InputError(
             f"data.splits: the validation starts at {readable(first)} and the test at {readable(second)}, so nothing "

@@ -96,3 +96,10 @@ def test_a_value_that_can_not_be_meant_names_its_key(options, message):
 )
 def test_values_at_their_limits_are_taken(options):
     Splits(**options).check()
+
+
+def test_a_cut_in_time_for_another_split_is_told():
+    with pytest.raises(
+        InputError, match=r"^data\.splits\.test_from is a cut in time, but data\.splits\.name is new_items"
+    ):
+        Splits(name="new_items", test_from="2001-01-01").check()

@@ -241,3 +241,8 @@ def test_the_files_order_changes_nothing_where_times_differ(rows, cuts, random):
     split = split_of(rows, cuts)
     assert all_of(split) == all_of(split_of(random.sample(rows, len(rows)), cuts))
     assert split.notes == split_of(random.sample(rows, len(rows)), cuts).notes
+
+
+def test_a_share_of_next_to_nothing_is_told_as_a_part_without_cases():
+    with pytest.raises(InputError, match=r"^data\.splits: "):
+        cut(TABLE, share=1e-20)
