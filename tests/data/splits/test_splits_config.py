@@ -99,7 +99,5 @@ def test_values_at_their_limits_are_taken(options):
 
 
 def test_a_cut_in_time_for_another_split_is_told():
-    with pytest.raises(
-        InputError, match=r"^data\.splits\.test_from is a cut in time, but .* is new_items"
-    ):
+    with pytest.raises(InputError, match=r"^data\.splits\.test_from is a cut in time, but .* is new_items"):
         Splits(name="new_items", test_from="2001-01-01").check()
