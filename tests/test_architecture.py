@@ -70,7 +70,7 @@ def test_what_computes_knows_tensors_alone(part):
 def test_data_stands_beside_models_and_knows_neither_them_nor_what_is_done_with_a_batch():
     assert imported_by("data")
     for module, name in imported_by("data"):
-        assert part_of(name) in {None, "data", "recipe", "errors", "pretrained"}, f"{module}: {name}"
+        assert part_of(name) in {None, "data", "recipe", "errors", "pretrained", "whole"}, f"{module}: {name}"
 
 
 def test_modules_know_nothing_of_what_shows_serves_or_compares_them():

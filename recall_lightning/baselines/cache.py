@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from recall_lightning.baselines.base import Contender
 from recall_lightning.baselines.evaluate import Rankings
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.splits import Cases
+from recall_lightning.whole import written_whole
 
 VERSION = 1  # raise it where a contender comes to compute something else
 
@@ -115,11 +114,5 @@ class Cache:
             "cases": list(result.rankings), "settings": result.settings, "validation": result.validation,
             "seconds": result.seconds, "all_seconds": result.all_seconds, "memory": result.memory,
         }  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.savez_compressed(file, told=json.dumps(told), **arrays)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+        with written_whole(path) as file:
+            np.savez_compressed(file, told=json.dumps(told), **arrays)

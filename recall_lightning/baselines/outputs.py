@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.cache import Result
 from recall_lightning.baselines.report import ALL, Figure
+from recall_lightning.whole import written_whole
 
 _SHOWN = ("ndcg@{k}", "coverage@{k}", "gini@{k}", "popularity_lift@{k}", "novelty@{k}", "diversity@{k}")
 
@@ -147,12 +146,5 @@ def _all(figures: Sequence[Figure], cases: str, metric: str) -> list[Figure]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    with written_whole(path) as file:
+        file.write(data)

@@ -1,8 +1,6 @@
 """The vectors that an untouched encoder gives the catalogue's texts, kept on disk."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.pretrained import load_model
+from recall_lightning.whole import written_whole
 
 
 def text_vectors(data: RecallDataModule) -> Tensor:
@@ -31,14 +30,8 @@ def text_vectors(data: RecallDataModule) -> Tensor:
     if kept.is_file():
         return torch.from_numpy(np.load(kept, allow_pickle=False))
     vectors = encode_texts(TextEncoder(load_model(data.encoder)), data.tokens, torch.device("cpu"))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as made:
-        try:
-            np.save(made, vectors.numpy())
-        except BaseException:
-            os.unlink(made.name)
-            raise
-    os.replace(made.name, kept)
+    with written_whole(kept) as file:
+        np.save(file, vectors.numpy())
     return vectors
 
 

@@ -3,8 +3,6 @@
 import hashlib
 import itertools
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from recall_lightning.data.filters import Filters
 from recall_lightning.data.interactions import Interactions, Ties, group_by_user
 from recall_lightning.data.ragged import offsets_of
 from recall_lightning.data.readers.base import Reader
+from recall_lightning.whole import written_whole
 
 VERSION = 1  # raise it where equal files come to be read otherwise
 
@@ -95,14 +94,8 @@ def _write(made: Prepared, path: Path) -> None:
     lists = {"user_ids": grouped.user_ids, "ids": catalogue.ids, "texts": catalogue.texts, "titles": catalogue.titles}
     for name, strings in lists.items():
         arrays[f"{name}/bytes"], arrays[f"{name}/offsets"] = _packed(strings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            np.savez(file, told=json.dumps(told), **arrays)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+    with written_whole(path) as file:
+        np.savez(file, told=json.dumps(told), **arrays)
 
 
 def _read(path: Path, template: str) -> Prepared:

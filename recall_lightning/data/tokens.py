@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.ragged import Ints, offsets_of, pad, spans
+from recall_lightning.whole import written_whole
 
 
 @dataclass(frozen=True)
@@ -167,14 +166,8 @@ def tokenize(
     lengths = np.array([len(text) for text in ids], np.int64)
     packed = np.concatenate([lengths.astype(np.int32), *(np.array(text, np.int32) for text in ids)])
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                np.save(file, packed)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+        with written_whole(path) as file:
+            np.save(file, packed)
     return _unpack(packed, len(texts), frame)
 
 

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recall_lightning.errors import InputError
+from recall_lightning.whole import written_whole
 
 SCHEMA = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int64()), ("score", pa.float32())])
 
@@ -66,14 +65,8 @@ def write(tables: Iterable[pa.Table], path: Path) -> None:
         InputError: if the folder doesn't exist, or the name ends otherwise.
     """
     check_writable(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
-        try:
-            (_write_parquet if path.suffix == ".parquet" else _write_csv)(tables, file)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
-    os.replace(file.name, path)
+    with written_whole(path) as file:
+        (_write_parquet if path.suffix == ".parquet" else _write_csv)(tables, file)
 
 
 def _write_parquet(tables: Iterable[pa.Table], file: IO[bytes]) -> None:

@@ -1,0 +1,33 @@
+"""Files are written whole or not at all."""
+
+import stat
+
+import pytest
+
+from recall_lightning.whole import written_whole
+
+
+def test_the_file_appears_when_all_is_written_and_others_may_read_it(tmp_path):
+    path = tmp_path / "made" / "file.csv"
+    with written_whole(path) as file:
+        file.write(b"all")
+        assert not path.exists()
+    assert path.read_bytes() == b"all"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [found.name for found in path.parent.iterdir()] == ["file.csv"]
+
+
+def stopped_half_way(path, error):
+    with written_whole(path) as file:
+        file.write(b"new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there_before_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file.csv"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)):
+        stopped_half_way(path, error)
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file.csv"]
