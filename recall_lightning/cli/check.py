@@ -125,7 +125,14 @@ def _texts(data: "RecallDataModule") -> list[str]:
 
     assert data.tokenizer is not None
     longest = tokenize(data.catalogue.texts, data.tokenizer, max_tokens=512).lengths
-    print("\ntexts, by length in tokens (items)")
+    prepared = data.prepared
+    with_text = prepared.n_items_read - prepared.n_items_without_text
+    share = 1 - prepared.n_without_text / max(1, prepared.n_read)
+    print(
+        f"\ntext coverage: {with_text:,} of the {prepared.n_items_read:,} items that were met have a text "
+        f"({with_text / max(1, prepared.n_items_read):.1%}), and {share:.1%} of the interactions are with them"
+    )
+    print("texts, by length in tokens (items)")
     print_histogram(longest, _TOKENS, "tokens")
     print(f"  for example: {_short(data.catalogue.texts[int(np.argsort(longest)[len(longest) // 2])])!r}")
     found = []

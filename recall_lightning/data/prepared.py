@@ -18,7 +18,7 @@ from recall_lightning.data.ragged import offsets_of
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.whole import written_whole
 
-VERSION = 1  # raise it where equal files come to be read otherwise
+VERSION = 2  # raise it where equal files come to be read otherwise
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Prepared:
         left_out: interactions that each filter left out, by its name.
         broken: what the reader left out, a line for each kind.
         n_repeated: interactions with an item that the user had met already.
+        n_items_read: items of the interactions that were read.
+        n_items_without_text: those of them that have none, and `n_without_text` interactions with them.
     """
 
     interactions: Interactions
@@ -40,6 +42,9 @@ class Prepared:
     left_out: dict[str, int]
     broken: list[str]
     n_repeated: int
+    n_items_read: int
+    n_items_without_text: int
+    n_without_text: int
 
 
 def prepare(
@@ -70,7 +75,11 @@ def prepare(
     broken = [str(kind) for kind in reader.broken]
     kept, catalogue, left_out = filters.apply(log, described)
     interactions = group_by_user(kept, catalogue.ids, ties=ties, seed=seed, repeats=filters.repeats)
-    made = Prepared(interactions, catalogue, len(log), left_out, broken, len(kept) - len(interactions))
+    mute = np.array([described.row(item) < 0 for item in log.item_ids], bool)
+    made = Prepared(
+        interactions, catalogue, len(log), left_out, broken, len(kept) - len(interactions), len(mute), int(mute.sum()),
+        int(mute[log.items].sum()),
+    )  # fmt: skip
     if path is not None:
         _write(made, path)
     return made
@@ -87,7 +96,11 @@ def _fingerprint(reader: Reader, settings: dict[str, Any]) -> str:
 
 def _write(made: Prepared, path: Path) -> None:
     grouped, catalogue = made.interactions, made.catalogue
-    told = {"n_read": made.n_read, "left_out": made.left_out, "broken": made.broken, "n_repeated": made.n_repeated}
+    told = {
+        "n_read": made.n_read, "left_out": made.left_out, "broken": made.broken, "n_repeated": made.n_repeated,
+        "n_items_read": made.n_items_read, "n_items_without_text": made.n_items_without_text,
+        "n_without_text": made.n_without_text,
+    }  # fmt: skip
     arrays: dict[str, Any] = {"items": grouped.items.astype(np.int32), "offsets": grouped.offsets}
     if grouped.times is not None:
         arrays["times"] = grouped.times

@@ -36,6 +36,15 @@ def test_sizes_texts_and_split_are_told(check):
     assert "test        3 users to ask, 3 items to recall" in told
 
 
+def test_text_coverage_is_told_by_items_and_by_interactions(check, typed):
+    assert "5 of the 5 items that were met have a text (100.0%), and 100.0% of the interactions" in check()
+    with (typed / "interactions.csv").open("a") as file:
+        file.write("ann,ghost,9\nbob,ghost,9\n")
+    told = check(missing_text="drop")
+    assert "5 of the 6 items that were met have a text (83.3%), and 84.6% of the interactions" in told
+    assert "2 (15.4%): without text for their item (1 items)" in told
+
+
 def test_what_filters_leave_out_is_told_with_its_share(check):
     assert "3 (27.3%): outside the core of 4 items a user" in check(min_interactions=4)
 

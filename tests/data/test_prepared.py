@@ -35,8 +35,8 @@ def same(one, other):
     grouped, others = one.interactions, other.interactions
     return (
         one.catalogue == other.catalogue
-        and (one.n_read, one.left_out, one.broken, one.n_repeated)
-        == (other.n_read, other.left_out, other.broken, other.n_repeated)
+        and (one.n_read, one.left_out, one.broken, one.n_repeated, one.n_items_read, one.n_without_text)
+        == (other.n_read, other.left_out, other.broken, other.n_repeated, other.n_items_read, other.n_without_text)
         and grouped.user_ids == others.user_ids
         and all(np.array_equal(getattr(grouped, n), getattr(others, n)) for n in ("items", "offsets", "times"))
         and grouped.items.dtype == others.items.dtype
