@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recall_lightning.data.readers.bookcrossing import BookCrossing
@@ -103,6 +103,14 @@ def test_a_broken_line_takes_no_other_with_it(tmp_path, broken, reason):
 FIELD = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\x00"), min_size=1)
 
 
+def is_also_utf8(written):
+    """Whether bytes beyond ASCII read as UTF-8, too, where they stand for something else."""
+    try:
+        return written.decode("utf-8") != written.decode("latin-1")
+    except UnicodeDecodeError:
+        return False
+
+
 @given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=6), st.booleans())
 def test_any_strings_read_back_equal_from_either_layout(tmp_path_factory, pairs, kaggle):
     folder = tmp_path_factory.mktemp("any")
@@ -114,7 +122,9 @@ def test_any_strings_read_back_equal_from_either_layout(tmp_path_factory, pairs,
         for pair in pairs:
             user, item = (field.replace("\\", "\\\\").replace('"', '\\"') for field in pair)
             text.write(f'"{user}";"{item}";"1"\n')
-    (folder / ("Ratings.csv" if kaggle else "BX-Book-Ratings.csv")).write_bytes(text.getvalue().encode("latin-1"))
+    written = text.getvalue().encode("latin-1")
+    assume(not is_also_utf8(written))  # such as "Â\x80": nobody can tell which of the two was meant
+    (folder / ("Ratings.csv" if kaggle else "BX-Book-Ratings.csv")).write_bytes(written)
     reader = BookCrossing(str(folder), max_broken_share=0)
     log = reader.read_interactions()
     assert [(user, item) for user, item, _ in rows(log)] == pairs
