@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on real data: environment, data and encoder, what the data is like, training, comparison with what is
-# free, recommendations. About 12 minutes on two cores. Another config can be given: scripts/demo.sh configs/movielens-1m.yaml
+# free, recommendations. About 15 minutes on two cores. Another config can be given: scripts/demo.sh configs/movielens-1m.yaml
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 config=${1:-configs/movielens-100k.yaml}
