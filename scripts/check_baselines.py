@@ -20,7 +20,7 @@ from lenskit.algorithms.item_knn import ItemItem
 from rectools.dataset import Dataset
 from rectools.models import EASEModel
 
-from recall_lightning.baselines.base import Contender, last_of, profiles
+from recall_lightning.baselines.base import Contender, last_of
 from recall_lightning.baselines.ease import EASE
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.baselines.ials import IALS
@@ -30,6 +30,13 @@ from recall_lightning.cli.trainer import data_of
 ALLOWED = 0.02
 L2, NEIGHBOURS, ALPHA, L2_OF_FACTORS, FACTORS, ITERATIONS = 500, 200, 10, 10, 64, 15
 LAST = 10  # newest items of a history that describe a user
+
+
+def profiles(history, n_items):
+    """`(batch, n_items)` float32, 1 for the newest items of each history."""
+    newest = last_of(history, LAST)
+    made = torch.zeros(len(history), n_items + 1)
+    return made.scatter_(1, torch.where(newest >= 0, newest, n_items), 1.0)[:, :-1]
 
 
 class Theirs(Contender):
@@ -53,7 +60,7 @@ class RecToolsEase(Theirs):
         self.weights = torch.from_numpy(weights)
 
     def score(self, batch):
-        return profiles(batch.history, self.n_items, LAST) @ self.weights
+        return profiles(batch.history, self.n_items) @ self.weights
 
 
 class LensKitItemItem(Theirs):
@@ -68,7 +75,7 @@ class LensKitItemItem(Theirs):
         self.weights = torch.from_numpy(weights)
 
     def score(self, batch):
-        return profiles(batch.history, self.n_items, LAST) @ self.weights
+        return profiles(batch.history, self.n_items) @ self.weights
 
 
 class LensKitImplicitMF(Theirs):

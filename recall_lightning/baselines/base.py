@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from recall_lightning.data.batches import EvalBatch
@@ -77,20 +76,3 @@ def last_of(history: Tensor, n: int | None) -> Tensor:
         n: how many; None for all.
     """
     return history if n is None else history[:, -n:]
-
-
-def profiles(history: Tensor, n_items: int, n: int | None = None) -> Tensor:
-    """Users as the set of their newest items.
-
-    Args:
-        history: `(batch, history)` int64, newest in the last column, -1 at the left.
-        n_items: items of the catalogue.
-        n: how many of the newest; None for all.
-
-    Returns:
-        `(batch, n_items)` float32, 1 for an item of the profile.
-    """
-    newest = last_of(history, n)
-    made = torch.zeros(len(history), n_items + 1)
-    made.scatter_(1, torch.where(newest >= 0, newest, n_items), 1.0)
-    return made[:, :-1]

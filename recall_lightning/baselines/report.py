@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,11 @@ class Known:
     n_users: int
     vectors: Tensor | None
     user_groups: Mapping[str, Sequence[str]]
+
+    @cached_property
+    def popularity(self) -> tuple[Tensor, list[str]]:
+        """Label of each item and names of the labels, as of `item_popularity_groups`."""
+        return item_popularity_groups(self.counts)
 
 
 def figures(
@@ -159,10 +165,9 @@ def _per_user(
     rankings: Rankings, rows: Tensor, history: Tensor, targets: Tensor, known: Known, ks: Sequence[int]
 ) -> dict[str, Tensor]:
     """`(users,)` float by metric."""
-    ranks = rankings.ranks[rows]
-    ranks = ranks[:, : targets.shape[1]]
+    ranks = rankings.ranks[rows, : targets.shape[1]]
     found = {f"{metric}@{k}": of(ranks, k) for k in ks for metric, of in PER_USER.items()}
-    labels, names = item_popularity_groups(known.counts)
+    labels, names = known.popularity
     for k in ks:
         by_popularity = target_group_recall(ranks, targets, labels, k, len(names))
         found |= {f"recall@{k} {name}": by_popularity[:, i] for i, name in enumerate(names)}

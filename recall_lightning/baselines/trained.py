@@ -13,7 +13,6 @@ from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.tokens import tokenize
-from recall_lightning.errors import InputError
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.recall import RecallModule
 
@@ -49,13 +48,7 @@ class Trained(Contender):
             InputError: if the catalogue is another, or the training part, so that it may have seen what it is asked.
         """
         assert self.module.background is not None
-        if self.module.background.catalogue.ids != data.catalogue.ids:
-            raise InputError(f"{self.path}: trained on another catalogue than the config's. Compare on its own data")
-        if self.module.background.counts.tolist() != data.counts.tolist():
-            raise InputError(
-                f"{self.path}: trained on another training part than the config's split gives, so it may have seen "
-                "what it would be asked. Compare with the config that it was trained with, data.seed and all"
-            )
+        self.module.background.check(data, self.path)
 
     def fit(self, train: Interactions, data: RecallDataModule) -> None:
         """Encode the catalogue, its texts as the model was trained with them; nothing is learned."""

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recall_lightning.data.catalogue import Catalogue
+from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.errors import InputError
 from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
 
@@ -32,6 +33,35 @@ class Background:
     max_text_tokens: int
     max_history: int
     history_tokens: int | None
+
+    @classmethod
+    def of(cls, data: RecallDataModule) -> Self:
+        """What a model that is trained on `data`, already set up, will need again."""
+        assert data.tokenizer is not None
+        counts = torch.from_numpy(data.counts)
+        return cls(data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens)
+
+    def check(self, data: RecallDataModule, name: str, *, held_out: bool = True) -> None:
+        """Refuse data that the model can't be judged by.
+
+        Args:
+            data: already set up.
+            name: of the model, for messages.
+            held_out: whether it is asked about what the data's split holds out.
+
+        Raises:
+            InputError: if the catalogue is another, or the training part, so that it may have seen what it is asked.
+        """
+        if self.catalogue.ids != data.catalogue.ids:
+            raise InputError(
+                f"{name}: trained on another catalogue ({len(self.catalogue)} items) than the config's "
+                f"({len(data.catalogue)}). Evaluate on the data it was trained with, or use `recommend --items`"
+            )
+        if held_out and self.counts.tolist() != data.counts.tolist():
+            raise InputError(
+                f"{name}: trained on another training part than the config's split gives, so it may have seen what it "
+                "would be asked. Evaluate with the config that it was trained with, data.seed and all"
+            )
 
 
 def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:

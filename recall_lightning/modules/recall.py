@@ -107,7 +107,7 @@ class RecallModule(L.LightningModule):
         """Make the weights, which need the catalogue's size.
 
         Raises:
-            InputError: if user tower and data don't fit, or a checkpoint's catalogue is not the data's.
+            InputError: if user tower and data don't fit, or a checkpoint was trained on other data.
         """
         if self._towers[1].reads_text != (self.data.history_tokens is not None):
             raise InputError(
@@ -116,27 +116,12 @@ class RecallModule(L.LightningModule):
             )
         if self.background is None:
             model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
-            self.build(model, self._background())
+            self.build(model, Background.of(self.data))
             n_encoder, n_all = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (model, self))
             log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
-        elif self.background.catalogue.ids != self.data.catalogue.ids:
-            raise InputError(
-                f"the checkpoint's catalogue of {len(self.background.catalogue)} items is not the data's of "
-                f"{len(self.data.catalogue)}. Evaluate on the data it was trained with, or use `recommend --items`"
-            )
+        else:
+            self.background.check(self.data, "the checkpoint", held_out=stage in {"validate", "test"})
         self.tokens: Tokens = self.data.tokens
-
-    def _background(self) -> Background:
-        data = self.data
-        assert data.tokenizer is not None
-        return Background(
-            data.catalogue,
-            torch.from_numpy(data.counts),
-            data.tokenizer,
-            data.max_text_tokens,
-            data.max_history,
-            data.history_tokens,
-        )
 
     def build(self, model: PreTrainedModel, background: Background) -> None:
         """Make the weights around an encoder, for a catalogue."""
@@ -274,10 +259,10 @@ class RecallModule(L.LightningModule):
         """Clip as the Trainer is told to; Lightning itself refuses a fused optimizer under any mixed precision."""
         if self.trainer.precision == "16-mixed":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val and gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            by_value = gradient_clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.background is not None

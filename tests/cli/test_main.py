@@ -222,3 +222,21 @@ def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_pa
     kept = [path for path in (tmp_path / "kept").glob("*.ckpt") if path.name != "best.ckpt"]
     assert len(kept) == 1
     assert read_checkpoint(kept[0])["global_step"] > 0
+
+
+def test_a_checkpoint_is_not_tested_on_a_split_that_it_may_have_been_trained_on(config, capsys, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    main(["fit", "--config", str(config), "--checkpoint.dirpath", "kept"])
+    capsys.readouterr()
+    other = [
+        "--data.splits.name",
+        "cold_users",
+        "--data.splits.share",
+        "0.3",
+        "--data.splits.k",
+        "1",
+        "--data.seed",
+        "2",
+    ]
+    told = refusal(capsys, "test", "--config", config, "--ckpt_path", "kept/best.ckpt", *other)
+    assert "trained on another training part than the config's split gives" in told
