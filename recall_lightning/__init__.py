@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recall_lightning.data.datamodule import RecallDataModule as RecallDataModule
+    from recall_lightning.data.episode_datamodule import EpisodeDataModule as EpisodeDataModule
     from recall_lightning.data.readers.amazon import AmazonReviews as AmazonReviews
     from recall_lightning.data.readers.bookcrossing import BookCrossing as BookCrossing
     from recall_lightning.data.readers.histories import JsonHistories as JsonHistories
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from recall_lightning.errors import InputError as InputError
     from recall_lightning.losses import BinaryRecallLoss as BinaryRecallLoss
     from recall_lightning.losses import RecallLoss as RecallLoss
+    from recall_lightning.meta.fast_weights import LinearHead as LinearHead
+    from recall_lightning.meta.fast_weights import UserVector as UserVector
+    from recall_lightning.meta.fast_weights import WholeTower as WholeTower
     from recall_lightning.models.item_tower import ItemTower as ItemTower
     from recall_lightning.models.similarity import Cosine as Cosine
     from recall_lightning.models.similarity import Dot as Dot
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from recall_lightning.models.user_tower import MeanTower as MeanTower
     from recall_lightning.models.user_tower import TextTower as TextTower
     from recall_lightning.models.user_tower import TransformerTower as TransformerTower
+    from recall_lightning.modules.maml import MAMLRecallModule as MAMLRecallModule
     from recall_lightning.modules.recall import RecallModule as RecallModule
     from recall_lightning.regularizers import L2 as L2
     from recall_lightning.regularizers import L2SP as L2SP
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "RecallDataModule": "data.datamodule",
+    "EpisodeDataModule": "data.episode_datamodule",
     "AmazonReviews": "data.readers.amazon",
     "BookCrossing": "data.readers.bookcrossing",
     "JsonHistories": "data.readers.histories",
@@ -42,6 +48,9 @@ _HOMES = {
     "InputError": "errors",
     "BinaryRecallLoss": "losses",
     "RecallLoss": "losses",
+    "LinearHead": "meta.fast_weights",
+    "UserVector": "meta.fast_weights",
+    "WholeTower": "meta.fast_weights",
     "ItemTower": "models.item_tower",
     "Cosine": "models.similarity",
     "Dot": "models.similarity",
@@ -50,6 +59,7 @@ _HOMES = {
     "MeanTower": "models.user_tower",
     "TextTower": "models.user_tower",
     "TransformerTower": "models.user_tower",
+    "MAMLRecallModule": "modules.maml",
     "RecallModule": "modules.recall",
     "L2": "regularizers",
     "L2SP": "regularizers",

@@ -77,7 +77,8 @@ class RecallLoss(Recipe, nn.Module):
         Args:
             users: `(batch, dim)` or `(batch, positions, dim)` float.
             items: `(candidates, dim)` float.
-            targets: `(batch,)` or `(batch, positions)` int64 rows of `items`, -1 where there is none.
+            targets: `(batch,)` or `(batch, positions)` int64 rows of `items`, -1 where there is none; or, with one more
+                dimension, several targets of one vector, none of which is a negative of another.
             log_q: `(candidates,)` float, log of the chance that each is a candidate; None if all always are.
             known: `(batch, candidates)` bool, True where an item is known to be a positive of the user: never a
                 negative, for any target but itself.
@@ -86,37 +87,74 @@ class RecallLoss(Recipe, nn.Module):
         Returns:
             The loss and its parts; the mean is over the targets that are there, and 0 if there is none.
         """
-        if users.dim() == 2:
-            users, targets = users[:, None], targets[:, None]
-        nll = self.nll(users, items, targets, targets >= 0, log_q, known)
-        penalty = sum(
-            (regularizer(items, parameters or {}) for regularizer in self.regularizers),
-            torch.zeros((), device=users.device),
-        )
+        nll = self.nll(*with_positions(users, items, targets), log_q, known)
+        penalty = self.penalty(items, parameters or {})
         return LossParts(nll + penalty, nll, penalty)
 
-    def scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """s of users `(..., dim)` and all items, in float32 at least: bfloat16 would lose a softmax's small terms."""
+    def penalty(self, items: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """What the regularizers charge for, a scalar; arguments as of `forward`."""
+        nothing = torch.zeros((), device=items.device)
+        return sum((regularizer(items, parameters) for regularizer in self.regularizers), nothing)
+
+    def logits(self, users: Tensor, items: Tensor, shift: Tensor | None = None) -> Tensor:
+        """`s(u, v) / t - shift`, in float32 at least: bfloat16 would lose a softmax's small terms.
+
+        One matrix product: no pass over the `(..., items)` result is spent on t, or on the shift.
+
+        Args:
+            users: `(..., dim)` float.
+            items: `(items, dim)` float.
+            shift: `(items,)` float, such as log q.
+        """
         wide = torch.promote_types(torch.promote_types(users.dtype, items.dtype), torch.float32)
         with torch.autocast(users.device.type, enabled=False):
-            scores: Tensor = self.similarity(users.to(wide), items.to(wide))
-        return scores
+            left, right = self.similarity.factors(users.to(wide), items.to(wide))
+            left = left / self.temperature.to(wide)
+            if shift is not None:
+                left = torch.cat([left, left.new_ones(*left.shape[:-1], 1)], -1)
+                right = torch.cat([right, -shift.to(wide)[:, None]], -1)
+            return left @ right.T
 
     def nll(
-        self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
+        self,
+        users: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        log_q: Tensor | None = None,
+        known: Tensor | None = None,
+        *,
+        each: bool = False,
     ) -> Tensor:
-        """The likelihood part, of users `(batch, positions, dim)` and targets `(batch, positions)`."""
-        logits = self.scores(users, items) / self.temperature
-        if log_q is not None:
-            logits = logits - log_q
-        row = targets.clamp(min=0)[..., None]
-        positive = logits.gather(-1, row)[..., 0]
-        if known is not None:
-            # the target itself is known too: its own logit is put back
-            logits = logits.masked_fill(known[:, None], float("-inf")).scatter(-1, row, positive[..., None])
+        """The likelihood part.
+
+        Args:
+            users: `(batch, positions, dim)` float.
+            items: as of `forward`.
+            targets: `(batch, positions, relevant)` int64, -1 where there is none.
+            log_q: as of `forward`.
+            known: as of `forward`.
+            each: whether each user's own mean is wanted, not the mean over the targets of all.
+
+        Returns:
+            A scalar, or with `each` `(batch,)`; 0 without targets.
+        """
+        logits = self.logits(users, items, log_q)
+        present, row = targets >= 0, _filled(targets)
+        positive = logits.gather(-1, row)
+        if targets.shape[-1] == 1:
+            if known is not None:
+                # the target itself is known too: its own logit is put back
+                logits = logits.masked_fill(known[:, None], float("-inf")).scatter_(-1, row, positive)
+            total = logits.logsumexp(-1, keepdim=True)
+        else:
+            own = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, row, True)
+            own = own if known is None else own | known[:, None]
+            rest = logits.masked_fill(own, torch.finfo(logits.dtype).min / 4)  # not -inf, lest nobody is left
+            total = torch.logaddexp(rest.logsumexp(-1, keepdim=True), positive)
         # no boolean indexing: its result's size would have to be waited for on a GPU
-        losses = torch.where(present, logits.logsumexp(-1) - positive, 0.0)
-        return losses.sum() / present.sum().clamp(min=1)
+        losses = torch.where(present, total - positive, 0.0)
+        over = (1, 2) if each else (0, 1, 2)
+        return losses.sum(over) / present.sum(over).clamp(min=1)
 
 
 class BinaryRecallLoss(RecallLoss):
@@ -151,21 +189,41 @@ class BinaryRecallLoss(RecallLoss):
         self.positive_weight = positive_weight
 
     def nll(
-        self, users: Tensor, items: Tensor, targets: Tensor, present: Tensor, log_q: Tensor | None, known: Tensor | None
+        self,
+        users: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        log_q: Tensor | None = None,
+        known: Tensor | None = None,
+        *,
+        each: bool = False,
     ) -> Tensor:
-        logits = (self.scores(users, items) - self.alpha) / self.temperature
-        row = targets.clamp(min=0)[..., None]
-        positive = F.softplus(-logits.gather(-1, row)[..., 0])
+        logits = self.logits(users, items, (self.alpha / self.temperature).expand(len(items)))
+        present, row = targets >= 0, _filled(targets)
+        positive = F.softplus(-logits.gather(-1, row))
         negative = F.softplus(logits)
         # a candidate stands for 1 / q of the catalogue's items: the popular ones are drawn too often
         share = logits.new_ones(len(items)) if log_q is None else (-log_q).exp()
         weights = share.expand_as(negative).scatter(-1, row, 0.0)
         if known is not None:
             weights = weights.masked_fill(known[:, None], 0.0)
-        weights = weights * present[..., None]
-        n_positive, n_negative = present.sum(), weights.sum()
-        total_positive, total_negative = (positive * present).sum(), (negative * weights).sum()
+        weights = weights * present.any(-1, keepdim=True)
+        over = (1, 2) if each else (0, 1, 2)
+        n_positive, n_negative = present.sum(over), weights.sum(over)
+        total_positive, total_negative = (positive * present).sum(over), (negative * weights).sum(over)
         if self.positive_weight is None:
             return total_positive / n_positive.clamp(min=1) + total_negative / n_negative.clamp(min=1)
         weight = self.positive_weight
         return (weight * total_positive + total_negative) / (weight * n_positive + n_negative).clamp(min=1e-12)
+
+
+def with_positions(users: Tensor, items: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Users `(batch, positions, dim)`, items, targets `(batch, positions, relevant)`, from any form of `forward`."""
+    if users.dim() == 2:
+        users, targets = users[:, None], targets[:, None]
+    return users, items, targets if targets.dim() == 3 else targets[..., None]
+
+
+def _filled(targets: Tensor) -> Tensor:
+    """Targets `(..., relevant)` with -1 replaced by another target of their row, or by 0 where there is none."""
+    return torch.where(targets >= 0, targets, targets.amax(-1, keepdim=True)).clamp(min=0)

@@ -40,8 +40,8 @@ class Result:
     memory: int
 
 
-def data_fingerprint(data: RecallDataModule) -> str:
-    """A hash of all that a contender can see: texts, tokens' limits, the training part and the cases."""
+def data_fingerprint(data: RecallDataModule, *more: Cases) -> str:
+    """A hash of all that a contender can see: texts, tokens' limits, the training part and the cases, `more` too."""
     digest = hashlib.blake2b(digest_size=16)
 
     def add(part: bytes) -> None:
@@ -54,7 +54,7 @@ def data_fingerprint(data: RecallDataModule) -> str:
     train = data.split.train
     for array in (train.items, train.offsets, train.times, data.split.held_items):
         add(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    for cases in [data.split.validation, data.split.test, *data.split.apart.values()]:
+    for cases in [data.split.validation, data.split.test, *data.split.apart.values(), *more]:
         _add_cases(add, cases)
     return digest.hexdigest()
 

@@ -58,9 +58,9 @@ def rank_cases(contender: Contender, cases: Cases, data: RecallDataModule, *, li
         if among is not None:
             ranks_among.append(target_ranks(set_aside(scores, candidates=among), batch.targets))
     return Rankings(
-        _stack(ranks),
+        stack_ranks(ranks),
         torch.cat(best) if best else torch.empty(len(cases), 0),
-        _stack(ranks_among) if ranks_among else None,
+        stack_ranks(ranks_among) if ranks_among else None,
     )
 
 
@@ -69,7 +69,7 @@ def recall_of(rankings: Rankings, k: int) -> float:
     return float(recall_at_k(rankings.ranks, k).nanmean())
 
 
-def _stack(parts: list[Tensor]) -> Tensor:
-    """Ranks of batches under one another, filled up with -1 at the right."""
+def stack_ranks(parts: list[Tensor]) -> Tensor:
+    """Ranks of batches, each `(cases, relevant)`, under one another, filled up with -1 at the right."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=-1) for part in parts])

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.cache import Result
@@ -14,11 +15,11 @@ from recall_lightning.whole import written_whole
 _SHOWN = ("ndcg@{k}", "coverage@{k}", "gini@{k}", "popularity_lift@{k}", "novelty@{k}", "diversity@{k}")
 
 
-def write_csv(figures: Sequence[Figure], path: Path) -> None:
-    """All figures, a row each."""
+def write_csv(figures: Sequence[Any], path: Path, kind: type = Figure) -> None:
+    """All figures, a row each; `kind` is their dataclass, whose fields are the columns."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Figure)])
+    writer.writerow([field.name for field in fields(kind)])
     for figure in figures:
         values = asdict(figure).values()
         writer.writerow(["" if v is None else f"{v:.6f}" if isinstance(v, float) else v for v in values])
@@ -106,10 +107,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def write_markdown(sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], path: Path) -> None:
-    """Sections, each a title and a table."""
-    text = "\n".join(f"### {title}\n\n{markdown(header, rows)}" for title, header, rows in sections)
-    _write(path, text.encode())
+def write_markdown(
+    sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], path: Path, *, notes: Sequence[str] = ()
+) -> None:
+    """Sections, each a title and a table; notes stand above them."""
+    listed = "".join(f"- {note}\n" for note in notes)
+    parts = [f"### {title}\n\n{markdown(header, rows)}" for title, header, rows in sections]
+    _write(path, "\n".join([listed, *parts] if notes else parts).encode())
 
 
 def write_chart(figures: Sequence[Figure], cases: str, k: int, path: Path) -> None:

@@ -14,11 +14,11 @@ from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.tokens import tokenize
 from recall_lightning.modules.encoding import encode_texts
-from recall_lightning.modules.recall import RecallModule
+from recall_lightning.modules.loading import load_module
 
 
 class Trained(Contender):
-    """A checkpoint's model, as it is.
+    """A checkpoint's model, as it is; one that was meta-trained adapts to each user.
 
     Args:
         path: the checkpoint.
@@ -31,9 +31,9 @@ class Trained(Contender):
     counts_interactions = False
 
     def __init__(self, path: str) -> None:
-        self.module = RecallModule.load_from_checkpoint(path)
+        self.module = load_module(path)
         self.path = path
-        self.name = f"fine-tuned ({os.path.relpath(Path(path))})"
+        self.name = f"{'meta-trained' if self.module.is_meta else 'fine-tuned'} ({os.path.relpath(Path(path))})"
         super().__init__()
 
     @property

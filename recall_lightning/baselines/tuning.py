@@ -12,7 +12,7 @@ from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.baselines.measured import Measured
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.splits import Splits
+from recall_lightning.data.splits import Cases, Splits
 
 log = logging.getLogger(__name__)
 
@@ -34,58 +34,107 @@ class Tuned:
 
 
 def tune(contender: Contender, data: RecallDataModule, *, k: int = 10) -> Tuned:
-    """Fit a contender with the settings that recall most on the validation cases.
-
-    The search goes by coordinates: one setting after the other in the grids' order, the others at their best so far,
-    until a pass changes nothing, or for `PASSES` passes. Where users are cold, contenders that count interactions may
-    learn from each training user's first interactions alone, as all that such a user has is first interactions.
+    """Fit a contender with the settings that recall most on the validation cases, as of `Search`.
 
     Args:
         contender: gets the best settings, and is fitted with them.
         data: already set up.
         k: cut-off of the recall.
     """
-    early = early_grid(data.splits) if contender.counts_interactions else {}
-    grid: Mapping[str, Sequence[Any]] = {**contender.score_grid, **contender.fit_grid, **early}
-    seen: dict[tuple[Any, ...], float] = {}
-    fits: list[tuple[dict[str, Any], Measured]] = []
-
-    def fit(settings: dict[str, Any]) -> None:
-        wanted = {name: settings[name] for name in [*contender.fit_grid, *early]}
-        contender.settings |= settings  # what learning itself adds, such as when it stopped, stays
-        if not fits or fits[-1][0] != wanted:
-            with Measured() as measured:
-                contender.fit(first_interactions(data.split.train, settings.get(EARLY)), data)
-            fits.append((wanted, measured))
-
-    def recall(settings: dict[str, Any]) -> float:
-        key = tuple(settings.values())
-        if key not in seen:
-            fit(settings)
-            seen[key] = recall_of(rank_cases(contender, data.split.validation, data, lists=False), k)
-            log.debug("%s %s: %.4f", contender.name, settings, seen[key])
-        return seen[key]
-
-    best = {name: values[0] for name, values in grid.items()}
+    search = Search(contender, data, [(data.splits, data.split.validation)], k=k)
     if not len(data.split.validation):
-        fit(best)
-        return Tuned(float("nan"), fits[-1][1])
-    for _ in range(PASSES):
-        before = best
-        for name, values in grid.items():
-            best = max(({**best, name: value} for value in values), key=recall)  # the first of equals
-        if best == before:
-            break
-    fit(best)
-    return Tuned(recall(best), fits[-1][1])
+        search.fit(search.first)
+        return Tuned(float("nan"), search.last_fit)
+    best = search.best()
+    search.fit(best)
+    return Tuned(search.recall(best), search.last_fit)
 
 
-def early_grid(splits: Splits) -> dict[str, Sequence[Any]]:
-    """How many first interactions of each training user to learn from: all, or about what a cold user has."""
-    if splits.name != "cold_users":
+class Search:
+    """Looks for settings of a contender by their recall, the mean over one or several sets of validation cases.
+
+    The search goes by coordinates: one setting after the other in the grids' order, the others at their best so far,
+    until a pass changes nothing, or for `PASSES` passes. Where users are cold, contenders that count interactions may
+    learn from each training user's first interactions alone, as all that such a user has is first interactions.
+
+    Args:
+        contender: gets settings, and is fitted with them, as the search goes.
+        data: already set up.
+        cases: sets of validation cases, each with how it was split.
+        k: cut-off of the recall.
+
+    Attributes:
+        first: where the search starts.
+        seen: recalls on each set of cases, by the settings' values.
+        last_fit: time and memory of the last learning.
+    """
+
+    last_fit: Measured
+
+    def __init__(
+        self, contender: Contender, data: RecallDataModule, cases: Sequence[tuple[Splits, Cases]], *, k: int
+    ) -> None:
+        early = early_grid([splits for splits, _ in cases]) if contender.counts_interactions else {}
+        self.grid: Mapping[str, Sequence[Any]] = {**contender.score_grid, **contender.fit_grid, **early}
+        self.first = {name: values[0] for name, values in self.grid.items()}
+        self.seen: dict[tuple[Any, ...], list[float]] = {}
+        self._contender, self._data, self._k = contender, data, k
+        self._cases = [part for _, part in cases]
+        self._learned_by = [*contender.fit_grid, *early]
+        self._fitted: dict[str, Any] | None = None
+
+    def fit(self, settings: dict[str, Any]) -> None:
+        """Fit the contender, unless it was last fitted with what learning depends on."""
+        wanted = {name: settings[name] for name in self._learned_by}
+        self._contender.settings |= settings  # what learning itself adds, such as when it stopped, stays
+        if self._fitted != wanted:
+            with Measured() as self.last_fit:
+                train = first_interactions(self._data.split.train, settings.get(EARLY))
+                self._contender.fit(train, self._data)
+            self._fitted = wanted
+
+    def recall(self, settings: dict[str, Any]) -> float:
+        """The mean over the sets of cases."""
+        key = tuple(settings.values())
+        if key not in self.seen:
+            self.fit(settings)
+            rankings = (rank_cases(self._contender, cases, self._data, lists=False) for cases in self._cases)
+            self.seen[key] = [recall_of(ranked, self._k) for ranked in rankings]
+            log.debug("%s %s: %s", self._contender.name, settings, self.seen[key])
+        return float(np.mean(self.seen[key]))
+
+    def best(self) -> dict[str, Any]:
+        """Search; the settings of the highest mean."""
+        best = self.first
+        for _ in range(PASSES):
+            before = best
+            for name, values in self.grid.items():
+                best = max(({**best, name: value} for value in values), key=self.recall)  # the first of equals
+            if best == before:
+                break
+        return best
+
+    def best_on(self, place: int) -> dict[str, Any]:
+        """Of the settings that the search has seen, those of the highest recall on one of the sets of cases."""
+        values = max(self.seen, key=lambda key: self.seen[key][place])
+        return dict(zip(self.grid, values, strict=True))
+
+    def learned_by(self, settings: dict[str, Any]) -> str:
+        """What of the settings learning depends on: equal for those that need no other fit."""
+        return repr([settings[name] for name in self._learned_by])
+
+
+def early_grid(splits: Sequence[Splits]) -> dict[str, Sequence[Any]]:
+    """How many first interactions of each training user to learn from: all, or about what a cold user has.
+
+    Args:
+        splits: all alike but for the number of support interactions.
+    """
+    if splits[0].name != "cold_users":
         return {}
-    told = (splits.k if splits.query == "next" else splits.window_from) + splits.n_queries
-    return {EARLY: (None, told, 2 * told, 4 * told)}
+    told = [(each.k if each.query == "next" else each.window_from) + each.n_queries for each in splits]
+    most = max(told)
+    return {EARLY: (None, *dict.fromkeys([min(told), most, 2 * most, 4 * most]))}
 
 
 def first_interactions(train: Interactions, n: int | None) -> Interactions:

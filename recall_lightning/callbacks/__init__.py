@@ -2,6 +2,7 @@
 
 from lightning.pytorch.callbacks import Callback
 
+from recall_lightning.callbacks.adaptation import AdaptationCharts
 from recall_lightning.callbacks.charts import MetricsByCutoff
 from recall_lightning.callbacks.epochs import EpochLines
 from recall_lightning.callbacks.hyperparameters import FinalMetrics
@@ -17,5 +18,6 @@ from recall_lightning.callbacks.threshold import ThresholdCharts
 
 def default_callbacks() -> list[Callback]:
     """Those that the program always uses; each does nothing where the logger can't show it."""
-    shown = [Rates(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms(), RecommendationSamples()]
-    return [*shown, ItemSpace(), FinalMetrics(), TestReport(), EpochLines(), RecommendationWriter(), Interrupted()]
+    shown = [Rates(), AdaptationCharts(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms()]
+    shown += [RecommendationSamples(), ItemSpace(), FinalMetrics(), TestReport(), EpochLines()]
+    return [*shown, RecommendationWriter(), Interrupted()]

@@ -25,7 +25,8 @@ class ItemSpace(Callback):
         data = module.data
         rows = (-data.counts).argsort(kind="stable")[: self.items]
         metadata = [[" ".join(data.catalogue.titles[row].split()), str(data.counts[row])] for row in rows]
+        vectors = module.model.without_prior(module.item_vectors)
         writer.add_embedding(
-            module.item_vectors[rows].cpu(), metadata=metadata, metadata_header=["title", "interactions"],
+            vectors[rows].cpu(), metadata=metadata, metadata_header=["title", "interactions"],
             global_step=trainer.global_step, tag="items",
         )  # fmt: skip

@@ -15,6 +15,8 @@ from recall_lightning.modules.recall import RecallModule
 class RecommendationSamples(Callback):
     """Text pages of validation users: newest history, what they took next, and the top of the list, hits marked.
 
+    They are those of the first batch: where users are told of by number of interactions, by the largest number.
+
     Args:
         users: how many users, always the same ones.
         k: items of the list.

@@ -27,12 +27,15 @@ class TestReport(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
+        if outputs is None:  # of a module that reports in its own way
+            return
         self._prepare(module)
         self.lists.update(outputs["lists"], batch.history)
         self.recall.update_ranks(outputs["ranks"], self.group_of[batch.users.cpu()].to(module.device))
 
     def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._prepare(module)
+        if not self.ready:
+            return
         told: dict[str, Tensor] = self.lists.compute() | self.recall.compute()
         shown = {name: value.float() for name, value in told.items() if name.startswith(_SHOWN)}
         module.log_dict({f"test/{name}": value for name, value in shown.items()})
@@ -43,8 +46,9 @@ class TestReport(Callback):
         if self.ready:
             return
         data, k = module.data, module.hparams["ks"][0]
+        vectors = module.model.without_prior(module.item_vectors)
         n_trained = int((data.split.train.lengths > 0).sum())
-        self.lists = BeyondAccuracy(k, torch.from_numpy(data.counts), n_trained, module.item_vectors.cpu())
+        self.lists = BeyondAccuracy(k, torch.from_numpy(data.counts), n_trained, vectors.cpu())
         cases = data.split.test
         labels, names = history_groups(torch.from_numpy(cases.history_lengths))
         self.group_of = torch.full((cases.interactions.n_users,), -1)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from recall_lightning.cli.main import positive
 
 if TYPE_CHECKING:
-    from recall_lightning.retrieval.recommender import PreparedHistories, Recommender
+    from recall_lightning.retrieval.histories import PreparedHistories
+    from recall_lightning.retrieval.recommender import Recommender
 
 SUMMARY = "the items that each user of a file of histories is most likely to want"
 EXAMPLE = (
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the list still ends at --k, and may be empty",
     )  # fmt: skip
     parser.add_argument("--include-known", action="store_true", help="recommend items of the user's history, too")
+    parser.add_argument("--adapt", action="store_true", help="adapt to each user first, by a meta-trained checkpoint")
+    parser.add_argument(
+        "--adapt-candidates", type=positive, default=20_000, metavar="N",
+        help="with --adapt: a step tells a user's items apart from at most N of the training's (default 20000)",
+    )  # fmt: skip
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
 
 
@@ -52,14 +58,16 @@ def run(args: argparse.Namespace) -> None:
         path = Path(args.candidates)
         candidates = column(read_table(path), "item_id", path).to_pylist()
     alpha = recommender.alpha(args.threshold)
+    adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
     started, shown, served = time.perf_counter(), args.show, 0
 
     def tables() -> Iterator[Any]:
         nonlocal shown, served
         stream = recommender.stream(
-            histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha
-        )
+            histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
+            adapting=adapting,
+        )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
             if shown:
@@ -69,10 +77,12 @@ def run(args: argparse.Namespace) -> None:
     write(tables(), out)
     n_users, seconds = histories.interactions.n_users, time.perf_counter() - started
     instead = "the most popular items" if alpha is None else "nothing, having no scores to hold against a threshold"
+    instead = instead if adapting is None else f"{instead}, there being nothing to adapt to"
     unscored = 0 if alpha is None else histories.without_history
     for count, what in [
         (histories.unknown_items, "interactions skipped: their items are described nowhere (see --items)"),
         (histories.without_history, f"users without a usable history: they got {instead}"),
+        (adapting.diverged if adapting else 0, "users got the unadapted answer: their inner loop diverged"),
         (n_users - served - unscored, f"users with a history got no item that scores {alpha} or more"),
     ]:
         if count:

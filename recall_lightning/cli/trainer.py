@@ -7,6 +7,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 # set before the libraries are loaded: a run's log is for its results
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,10 +23,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.episode_datamodule import EpisodeDataModule
 from recall_lightning.data.readers.registry import readers
 from recall_lightning.errors import InputError
 from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.loading import kind_of
+from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
+
+METHODS = {"recall": (RecallModule, RecallDataModule), "maml": (MAMLRecallModule, EpisodeDataModule)}
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -40,6 +46,10 @@ class RecallCLI(LightningCLI):
     """LightningCLI with early stopping, a best checkpoint, and TensorBoard pages, all of them configurable."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--method", type=Literal["recall", "maml"], default="recall",
+            help="how it learns: from histories (RecallModule), or from users as tasks (MAMLRecallModule)",
+        )  # fmt: skip
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -77,16 +87,23 @@ class RecallCLI(LightningCLI):
         settings = self.config_init[str(self.subcommand)]
         settings["weights_only"] = True  # a checkpoint is data, never code
         path = settings["ckpt_path"]
-        if self.subcommand == "fit":
-            if path:
-                read_checkpoint(Path(path))  # a broken one is told before the data is read
-        elif path:
-            self.model = RecallModule.load_from_checkpoint(path)
-            self.datamodule.tokenizer = self.model.background.tokenizer
-        else:
+        if not path and self.subcommand != "fit":
             raise InputError(
                 f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
             )
+        if not path:
+            return
+        checkpoint = read_checkpoint(Path(path))  # a broken one is told before the data is read
+        kind = kind_of(checkpoint)
+        if kind is not METHODS[settings["method"]][0]:
+            (its_own,) = (method for method, (module, _) in METHODS.items() if module is kind)
+            raise InputError(
+                f"{path}: trained with `method: {its_own}`, but the method given is {settings['method']}. Give "
+                f"--method {its_own}, or another checkpoint"
+            )
+        if self.subcommand != "fit":
+            self.model = kind.restored(checkpoint, path)
+            self.datamodule.tokenizer = self.model.background.tokenizer
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback
@@ -137,10 +154,11 @@ def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = 
 
 
 def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
+    module, data = METHODS[_method(arguments)]
     try:
         return kind(
-            RecallModule,
-            RecallDataModule,
+            module,
+            data,
             args=arguments,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
@@ -154,6 +172,29 @@ def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
         raise InputError(_readable(str(error))) from error
     except MisconfigurationException as error:  # settings of the Trainer that contradict each other
         raise InputError(str(error)) from error
+
+
+def _method(arguments: list[str]) -> str:
+    """The method that flags or else configs name: what the parser knows only once it is made for one."""
+    found = "recall"
+    flags = [word.split("=", 1) if word.startswith("--") else [word] for word in arguments]
+    words = [part for flag in flags for part in flag]
+    given = list(zip(words, [*words[1:], ""], strict=True))
+    for path in [value for name, value in given if name == "--config"]:
+        settings = _read_yaml(path)
+        found = settings.get("method", found) if isinstance(settings, dict) else found
+    found = next((value for name, value in reversed(given) if name == "--method"), found)
+    if found not in METHODS:
+        raise InputError(f"method is {found}: give one of {', '.join(METHODS)}")
+    return found
+
+
+def _read_yaml(path: str) -> Any:
+    """A config's settings, or nothing where it can't be read: the parser tells why."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -170,7 +211,10 @@ def _with_own_config(given: list[str], folder: Path) -> list[str]:
     at = flags["--ckpt_path"]
     path = given[at].partition("=")[2] or (given[at + 1] if at + 1 < len(given) else "")
     checkpoint = read_checkpoint(Path(path))
-    settings = {"model": checkpoint["hyper_parameters"], "data": checkpoint["datamodule_hyper_parameters"]}
+    model = dict(checkpoint["hyper_parameters"])
+    model.pop("init_from", None)  # the checkpoint has all weights itself
+    (method,) = (name for name, (module, _) in METHODS.items() if module is kind_of(checkpoint))
+    settings = {"method": method, "model": model, "data": checkpoint["datamodule_hyper_parameters"]}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return [given[0], "--config", str(folder / "config.yaml"), *given[1:]]
 

@@ -139,7 +139,18 @@ class TrainCollator:
             targets = self.train.items[stops - 1][:, None]
         else:
             targets = pad(self.train.items[spans(starts + 1, stops)], lengths, fill=-1, left=True)
+        users = np.searchsorted(self.train.offsets, starts, side="right") - 1
+        return self.assemble(users, history, targets, rng)
 
+    def assemble(self, users: Ints, history: Ints, targets: Ints, rng: np.random.Generator) -> TrainBatch:
+        """Draw negatives, number the batch's items, and look up what goes with them.
+
+        Args:
+            users: `(batch,)` int64 users of the training part.
+            history: `(batch, history)` int64 catalogue rows, -1 at the left.
+            targets: `(batch, positions)` int64 catalogue rows, -1 where there is none.
+            rng: of the draws.
+        """
         n_items = len(self.log_q)
         free = self.trainable
         negatives = rng.integers(0, n_items if free is None else len(free), self.n_negatives)
@@ -154,7 +165,6 @@ class TrainCollator:
 
         local = np.full(n_items + 1, -1, np.int64)  # one more, so that -1 stays -1
         local[items] = np.arange(len(items))
-        users = np.searchsorted(self.train.offsets, starts, side="right") - 1
         joined = None
         if self.history_tokens is not None:
             joined = self.tokens.joined(history, max_tokens=self.history_tokens)

@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import lightning as L
 import numpy as np
@@ -24,6 +24,8 @@ from recall_lightning.errors import InputError
 from recall_lightning.pretrained import load_tokenizer
 
 log = logging.getLogger(__name__)
+
+Collator = TypeVar("Collator", bound=TrainCollator)
 
 
 class RecallDataModule(L.LightningDataModule):
@@ -155,22 +157,29 @@ class RecallDataModule(L.LightningDataModule):
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
         drawn = (len(self.split.train) / len(self.sequences)) * self.batch_size
+        return self._train_loader(self._collator(TrainCollator, self.counts, drawn, self.sequences))
+
+    def _collator(self, kind: type[Collator], counts: Ints, drawn: float, spans: Ints, **more: Any) -> Collator:
+        """A collator of training batches that touch `drawn` interactions each, an item's chance being by `counts`."""
         held = self.split.held_items
         trainable = np.flatnonzero(~held) if held is not None and held.any() else None
         n_trainable = None if trainable is None else len(trainable)
-        collate = TrainCollator(
+        return kind(
             train=self.split.train,
             tokens=self.tokens,
-            log_q=log_batch_chance(self.counts, drawn, self.n_negatives, n_trainable),
-            spans=self.sequences,
+            log_q=log_batch_chance(counts, drawn, self.n_negatives, n_trainable),
+            spans=spans,
             n_negatives=self.n_negatives,
             trainable=trainable,
             max_encoded=self.max_encoded_items,
             history_tokens=self.history_tokens,
             seed=self.seed,
+            **more,
         )
+
+    def _train_loader(self, collate: TrainCollator) -> DataLoader[object]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(self.sequences), seed=self.seed, rank=rank, world_size=world_size)
+        sampler = EpochSampler(len(collate.spans), seed=self.seed, rank=rank, world_size=world_size)
         if self.trainer:  # after a resume this is not epoch 0, and Lightning tells the sampler too late for workers
             sampler.set_epoch(self.trainer.current_epoch)
         self._loader = ResumableLoader(
@@ -207,13 +216,18 @@ class RecallDataModule(L.LightningDataModule):
         return self._eval_loader(Cases(self.interactions, users, ends, nothing, known=ends))
 
     def _eval_loader(self, cases: Cases) -> DataLoader[object]:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        share = range(rank, len(cases), world_size)  # no case twice: a mean over users stays exact under DDP
         return DataLoader(
-            Keys(), sampler=share, batch_size=self.eval_batch_size, num_workers=self.num_workers,
-            pin_memory=self._pin(),
-            collate_fn=EvalCollator(cases, self.tokens, self.max_history, self.history_tokens),
+            Keys(), sampler=self._share(cases), batch_size=self.eval_batch_size, num_workers=self.num_workers,
+            pin_memory=self._pin(), collate_fn=self._eval_collator(cases),
         )  # fmt: skip
+
+    def _eval_collator(self, cases: Cases) -> EvalCollator:
+        return EvalCollator(cases, self.tokens, self.max_history, self.history_tokens)
+
+    def _share(self, cases: Cases) -> range:
+        """This process's cases; no case is in two, so that a mean over users stays exact under DDP."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return range(rank, len(cases), world_size)
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_cache import ItemCache
 from recall_lightning.models.item_tower import ItemTower
+from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
 from recall_lightning.models.user_tower import UserTower
 
 
@@ -18,17 +19,39 @@ class RecallModel(nn.Module):
         user_tower: history of item vectors to user vector.
         n_items: items of the training catalogue.
         max_history: items of a history that the user tower sees.
+        popularity: `(items + 1, windows)` float of `popularity_by_place`, for a model with a prior; None without one.
+        temperature: see `ItemsWithPrior`.
     """
 
     def __init__(
-        self, encoder: TextEncoder, item_tower: ItemTower, user_tower: UserTower, n_items: int, max_history: int
+        self,
+        encoder: TextEncoder,
+        item_tower: ItemTower,
+        user_tower: UserTower,
+        n_items: int,
+        max_history: int,
+        popularity: Tensor | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         item_tower.shape(encoder.dim, n_items)
-        user_tower.shape(item_tower.dim or encoder.dim, max_history)
-        self.encoder, self.item_tower, self.user_tower = encoder, item_tower, user_tower
+        dim = item_tower.dim or encoder.dim
+        user_tower.shape(dim, max_history)
+        self.encoder = encoder
+        self.item_tower: ItemTower | ItemsWithPrior = item_tower
+        self.user_tower = user_tower
+        self.n_prior = 0  # the last coordinates of all vectors
+        if popularity is not None:
+            self.n_prior = popularity.shape[1] + 1
+            self.item_tower = ItemsWithPrior(item_tower, popularity, temperature)
+            self.user_tower = UsersWithPrior(user_tower, dim, popularity.shape[1])
         self.cache = ItemCache(n_items, encoder.dim)
         self.max_history = max_history
+
+    @property
+    def dim(self) -> int:
+        """Width of item and user vectors."""
+        return self.item_tower.dim or self.encoder.dim
 
     @property
     def n_items(self) -> int:
@@ -39,6 +62,14 @@ class RecallModel(nn.Module):
         rows = torch.arange(self.n_items, device=self.cache.vectors.device)
         vectors: Tensor = self.item_tower(self.cache.vectors, rows).float()
         return vectors
+
+    def without_prior(self, items: Tensor) -> Tensor:
+        """`(items, width)` float: item vectors `(items, dim)` without what tells how popular they are."""
+        return items[:, : items.shape[1] - self.n_prior]
+
+    def as_users(self, items: Tensor) -> Tensor:
+        """`(items, dim)` float: vectors of users who look for what is like an item each, popular or not."""
+        return similarity_alone(items, self.n_prior - 1) if self.n_prior else items
 
     def users(self, items: Tensor, history: Tensor) -> Tensor:
         """User vectors after each position of histories.
@@ -65,6 +96,7 @@ class RecallModel(nn.Module):
         Returns:
             `(batch, 1, dim)` float.
         """
+        assert isinstance(self.item_tower, ItemTower), "a prior counts items, which a text doesn't tell"
         vectors = self.item_tower.projection(self.encoder(ids, mask))[:, None]
         users: Tensor = self.user_tower(vectors, mask[:, :1])
         return users

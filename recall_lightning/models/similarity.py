@@ -7,19 +7,28 @@ from recall_lightning.recipe import Recipe
 
 
 class Similarity(Recipe, nn.Module):
-    """Base of the similarities: higher is more alike. A new one defines `forward` and `pairs`, which must agree."""
+    """Base of the similarities: higher is more alike. A new one defines `factors` and `pairs`, which must agree."""
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score every user against every item.
+    def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors whose inner product is the similarity, so that scoring many items is one matrix product.
 
         Args:
             users: `(..., dim)` float.
             items: `(items, dim)` float.
 
         Returns:
-            `(..., items)` float.
+            `(..., width)` and `(items, width)` float.
         """
         raise NotImplementedError
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score every user against every item; arguments as of `factors`.
+
+        Returns:
+            `(..., items)` float.
+        """
+        left, right = self.factors(users, items)
+        return left @ right.T
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user against the one item beside them.
@@ -37,8 +46,8 @@ class Similarity(Recipe, nn.Module):
 class Cosine(Similarity):
     """Score by the angle alone: `s = u.v / (|u| |v|)`, in [-1, 1]; 0 where a vector is all zeros."""
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return _unit(users) @ _unit(items).T
+    def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        return _unit(users), _unit(items)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return (_unit(users) * _unit(items)).sum(-1)
@@ -47,8 +56,8 @@ class Cosine(Similarity):
 class Dot(Similarity):
     """Score by angle and lengths: `s = u.v`, unbounded; a long item vector is good for everyone."""
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return users @ items.T
+    def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        return users, items
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return (users * items).sum(-1)
@@ -61,9 +70,13 @@ class Euclidean(Similarity):
     error grows with the vectors' squared length, not with their distance.
     """
 
+    def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        of_users, of_items = users.square().sum(-1, keepdim=True), items.square().sum(-1, keepdim=True)
+        left = torch.cat([2 * users, -of_users, -torch.ones_like(of_users)], -1)
+        return left, torch.cat([items, torch.ones_like(of_items), of_items], -1)
+
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        squares = users.square().sum(-1)[..., None] + items.square().sum(-1)  # (..., items)
-        return (2 * users @ items.T - squares).clamp(max=0)  # rounding can lift a vector's score with itself above 0
+        return super().forward(users, items).clamp(max=0)  # rounding can lift a vector's score with itself above 0
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return -(users - items).square().sum(-1)

@@ -64,10 +64,10 @@ class AttentionTower(UserTower):
         self.score = nn.Linear(dim, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
-        self.lag = nn.Parameter(torch.zeros(max_history))
+        self.lag = LagBias(1, max_history)
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        scores = self.score(vectors).transpose(1, 2) + self.lag[lags(vectors.shape[1], len(self.lag), vectors.device)]
+        scores = self.score(vectors).transpose(1, 2) + self.lag(vectors.shape[1])[..., 0, :, :]
         weights = scores.masked_fill(~seen(present), float("-inf")).softmax(-1)
         return weights @ vectors
 
@@ -113,13 +113,30 @@ class TransformerTower(UserTower):
         return out
 
 
+class LagBias(nn.Module):
+    """What an attention adds to its scores for how long ago an item was.
+
+    Args:
+        heads: of the attention.
+        longest: lags that have a value of their own; a longer one has the last's.
+    """
+
+    def __init__(self, heads: int, longest: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(heads, longest))
+
+    def forward(self, length: int) -> Tensor:
+        """`(heads, length, length)` float: row t, column j for lag `t - j`."""
+        return self.values[:, lags(length, self.values.shape[1], self.values.device)]
+
+
 class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, max_history: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.norm_attention, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query_key_value, self.output = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.lag = nn.Parameter(torch.zeros(heads, max_history))
+        self.lag = LagBias(heads, max_history)
         self.feed_forward = nn.Sequential(
             nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
         )
@@ -129,8 +146,7 @@ class _Block(nn.Module):
         batch, length, dim = hidden.shape
         projected = self.query_key_value(self.norm_attention(hidden)).view(batch, length, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
-        lag = self.lag[:, lags(length, self.lag.shape[1], hidden.device)]  # (heads, history, history)
-        bias = lag.to(query.dtype).masked_fill(~visible[:, None], float("-inf"))
+        bias = self.lag(length).to(query.dtype).masked_fill(~visible[:, None], float("-inf"))
         rate = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
         hidden = hidden + self.drop(self.output(mixed.transpose(1, 2).reshape(batch, length, dim)))

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.popularity import popularity_by_place
 from recall_lightning.errors import InputError
 from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
 
@@ -25,6 +26,7 @@ class Background:
         max_text_tokens: where items' texts are cut.
         max_history: items of a history that the user tower sees.
         history_tokens: where the joined texts of a history are cut, None if the user tower doesn't read text.
+        popularity: `(items + 1, windows)` float of `popularity_by_place`, None for a model without a prior.
     """
 
     catalogue: Catalogue
@@ -33,13 +35,23 @@ class Background:
     max_text_tokens: int
     max_history: int
     history_tokens: int | None
+    popularity: Tensor | None = None
 
     @classmethod
-    def of(cls, data: RecallDataModule) -> Self:
-        """What a model that is trained on `data`, already set up, will need again."""
+    def of(cls, data: RecallDataModule, *, prior: bool = False) -> Self:
+        """What a model that is trained on `data`, already set up, will need again.
+
+        Args:
+            data: the data module.
+            prior: whether the model has a prior.
+        """
         assert data.tokenizer is not None
         counts = torch.from_numpy(data.counts)
-        return cls(data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens)
+        popularity = torch.from_numpy(popularity_by_place(data.split.train, len(data.catalogue))) if prior else None
+        return cls(
+            data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens,
+            popularity,
+        )  # fmt: skip
 
     def check(self, data: RecallDataModule, name: str, *, held_out: bool = True) -> None:
         """Refuse data that the model can't be judged by.
@@ -75,6 +87,7 @@ def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
         "max_text_tokens": background.max_text_tokens,
         "max_history": background.max_history,
         "history_tokens": background.history_tokens,
+        "popularity": background.popularity,
     }
 
 
@@ -87,6 +100,7 @@ def restored(parts: dict[str, Any]) -> tuple[PreTrainedModel, Background]:
         parts["max_text_tokens"],
         parts["max_history"],
         parts["history_tokens"],
+        parts.get("popularity"),  # older checkpoints have none
     )
     return model_from_config(parts["encoder_config"]), background
 

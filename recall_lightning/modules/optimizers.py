@@ -1,6 +1,6 @@
 """AdamW with a rate for the encoder and one for the towers, warm-up and decay."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -39,26 +39,39 @@ class OptimizerConfig:
             raise InputError(f"model.optimizer.warmup is {self.warmup}: give a share from 0 up to, but below, 1")
 
 
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Weights that share a learning rate.
+
+    Attributes:
+        name: what TensorBoard calls it.
+        rate: learning rate.
+        parameters: the weights.
+        decayed: whether its matrices are.
+    """
+
+    name: str
+    rate: float
+    parameters: Sequence[nn.Parameter]
+    decayed: bool = True
+
+
 def configure(
-    config: OptimizerConfig,
-    *,
-    encoder: Iterable[nn.Parameter],
-    towers: Iterable[nn.Parameter],
-    n_steps: float,
-    fused: bool,
+    config: OptimizerConfig, groups: Iterable[ParameterGroup], *, n_steps: float, fused: bool
 ) -> dict[str, Any]:
     """What `configure_optimizers` returns: the optimizer, and its schedule by step."""
-    groups = []
-    for name, rate, parameters in [("encoder", config.encoder_lr, encoder), ("towers", config.tower_lr, towers)]:
-        chosen = list(parameters)
-        for suffix, decay, group in [
-            ("", config.weight_decay, [p for p in chosen if p.dim() > 1]),
-            ("-undecayed", 0.0, [p for p in chosen if p.dim() <= 1]),
-        ]:
-            if group:
-                groups.append({"params": group, "lr": rate, "weight_decay": decay, "name": name + suffix})
+    made = []
+    for group in groups:
+        trained = [p for p in group.parameters if p.requires_grad]
+        decayed = [p for p in trained if p.dim() > 1 and group.decayed]
+        kept = [p for p in trained if p.dim() <= 1 or not group.decayed]
+        for suffix, decay, parameters in [("", config.weight_decay, decayed), ("-undecayed", 0.0, kept)]:
+            if parameters:
+                made.append(
+                    {"params": parameters, "lr": group.rate, "weight_decay": decay, "name": group.name + suffix}
+                )
     # fused, one kernel for all weights, is several times the default's speed, on a CPU too
-    optimizer = AdamW(groups, fused=fused)
+    optimizer = AdamW(made, fused=fused)
     schedule = LambdaLR(optimizer, partial(_course, config, n_steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 

@@ -1,11 +1,10 @@
 """RecallModule: fine-tunes an encoder to recall items."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -14,19 +13,20 @@ from recall_lightning.data.batches import EvalBatch, TrainBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.tokens import Tokens
 from recall_lightning.errors import InputError
-from recall_lightning.losses import RecallLoss
+from recall_lightning.losses import RecallLoss, with_positions
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
+from recall_lightning.models.prior import PlusPrior
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.scoring import best_columns, score_chunks, top_k
 from recall_lightning.models.user_tower import TransformerTower, UserTower
 from recall_lightning.modules.candidates import known_candidates, placed, step_items
-from recall_lightning.modules.checkpoint import Background, carried, read_checkpoint, restored
+from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
-from recall_lightning.modules.optimizers import OptimizerConfig, configure
+from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
+from recall_lightning.modules.portable import PortableModule
 from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
 from recall_lightning.pretrained import load_model
 from recall_lightning.recipe import build
@@ -34,7 +34,7 @@ from recall_lightning.recipe import build
 log = logging.getLogger(__name__)
 
 
-class RecallModule(L.LightningModule):
+class RecallModule(PortableModule):
     """Trains an encoder, an item tower and a user tower with the recall loss, and ranks the whole catalogue.
 
     Args:
@@ -49,6 +49,8 @@ class RecallModule(L.LightningModule):
         ks: cut-offs of the metrics.
         predict_k: items a user that `predict` gives.
         threshold: by what each validation chooses alpha, the score from which on items are recalled.
+        prior: whether scores start from how popular items are at such a place of a history: what short histories leave
+            open. It needs a user tower that reads item vectors.
         seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
     """
 
@@ -64,6 +66,7 @@ class RecallModule(L.LightningModule):
         ks: list[int] = [10, 50],  # noqa: B006  # read, never changed
         predict_k: int = 50,
         threshold: ThresholdConfig = ThresholdConfig(),  # noqa: B008  # read, never changed
+        prior: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -80,6 +83,9 @@ class RecallModule(L.LightningModule):
         self.loss = loss if loss is not None else RecallLoss()
         self.encoder_config, self.candidates, self.optimizer_config = encoder, candidates, optimizer
         self.refresh_every_epochs, self.predict_k, self.seed = refresh_every_epochs, predict_k, seed
+        self.prior = prior
+        if prior and self._towers[1].reads_text:
+            raise InputError("model.prior is true, but the user tower reads text: choose another tower, or false")
         self.val_metrics, self.test_metrics = RankingMetrics(ks), RankingMetrics(ks)
         self.threshold = ThresholdChoice(threshold)
         self.save_hyperparameters(
@@ -87,12 +93,11 @@ class RecallModule(L.LightningModule):
                 "encoder": asdict(encoder), "user_tower": self._towers[1].recipe(),
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
-                "predict_k": predict_k, "threshold": asdict(threshold), "seed": seed,
+                "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
-        self.model: RecallModel
-        self.background: Background | None = None
+        self.background = None
         self._refreshed_at_step = -1
 
     # -- building ------------------------------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ class RecallModule(L.LightningModule):
             )
         if self.background is None:
             model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
-            self.build(model, Background.of(self.data))
+            self.build(model, Background.of(self.data, prior=self.prior))
             n_encoder, n_all = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (model, self))
             log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
         else:
@@ -124,12 +129,13 @@ class RecallModule(L.LightningModule):
         self.tokens: Tokens = self.data.tokens
 
     def build(self, model: PreTrainedModel, background: Background) -> None:
-        """Make the weights around an encoder, for a catalogue."""
-        config = self.encoder_config
         model.train()  # transformers hands it over for inference, its dropout off
-        encoder = TextEncoder(model, pooling=config.pooling, frozen_layers=config.frozen_layers, dropout=config.dropout)
+        encoder = self.encoder_config.text_encoder(model)
         n_items, max_history = len(background.catalogue), background.max_history
-        self.model = RecallModel(encoder, *self._towers, n_items, max_history)
+        popularity, temperature = background.popularity, float(self.loss.temperature)
+        self.model = RecallModel(encoder, *self._towers, n_items, max_history, popularity, temperature)
+        if self.model.n_prior:
+            self.loss.similarity = PlusPrior(self.loss.similarity, self.model.n_prior - 1)
         self.background = background
         self._trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
 
@@ -148,17 +154,17 @@ class RecallModule(L.LightningModule):
         whole = self.candidates == "catalogue"
         items, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
         users = self._user_vectors(items, placed(batch.history, rows), batch)  # (batch, positions, dim)
-        loss = self.loss(
-            users,
-            items,
-            placed(batch.targets, rows),
-            log_q=None if whole else batch.log_q,
-            known=known_candidates(batch, self.model.n_items, whole=whole),
-            parameters=self._trained,
-        )
-        self.log("train/loss", loss.total, prog_bar=True)
-        self.log_dict({"train/nll": loss.nll, "train/penalty": loss.penalty})
-        return loss.total
+        targets, log_q = placed(batch.targets, rows), None if whole else batch.log_q
+        known = known_candidates(batch, self.model.n_items, whole=whole)
+        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known)
+        return self._logged(nll, items)
+
+    def _logged(self, nll: Tensor, items: Tensor) -> Tensor:
+        """The whole loss of a step, its likelihood part with what the regularizers charge for."""
+        penalty = self.loss.penalty(self.model.without_prior(items), self._trained)
+        self.log("train/loss", nll + penalty, prog_bar=True)
+        self.log_dict({"train/nll": nll, "train/penalty": penalty})
+        return nll + penalty
 
     def _user_vectors(self, items: Tensor, history: Tensor, batch: TrainBatch | EvalBatch) -> Tensor:
         """`(batch, positions, dim)` float: one position where the tower reads text, else every one."""
@@ -169,7 +175,6 @@ class RecallModule(L.LightningModule):
 
     @property
     def _cached(self) -> bool:
-        """Whether a step uses vectors that it doesn't make."""
         return (
             self.data.max_encoded_items is not None or self.candidates == "catalogue" or not self.model.encoder.trained
         )
@@ -178,8 +183,10 @@ class RecallModule(L.LightningModule):
 
     @torch.no_grad()
     def refresh_cache(self) -> None:
-        """Encode every text of the catalogue with the present weights, unless that was just done."""
-        if self.trainer.training and self._refreshed_at_step == self.global_step:
+        """Encode every text of the catalogue with the present weights, unless that was done."""
+        if self._refreshed_at_step == self.global_step and self.trainer.training:
+            return
+        if self._refreshed_at_step >= 0 and not self.model.encoder.trained:
             return
         with self.trainer.precision_plugin.forward_context():
             vectors = encode_texts(self.model.encoder, self.tokens, self.device)
@@ -198,11 +205,12 @@ class RecallModule(L.LightningModule):
         self.on_validation_epoch_start()
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
-        self._rank(batch, self.val_metrics)
+        self._rank(self.user_vectors(batch), batch, self.val_metrics)
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
         """For callbacks: the targets' `ranks` `(batch, relevant)`, and `lists` of the best items `(batch, ks[0])`."""
-        return self._rank(batch, self.test_metrics, list_length=min(self.hparams["ks"][0], len(self.item_vectors)))
+        longest = min(self.hparams["ks"][0], len(self.item_vectors))
+        return self._rank(self.user_vectors(batch), batch, self.test_metrics, list_length=longest)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
@@ -223,17 +231,23 @@ class RecallModule(L.LightningModule):
         """`(batch, dim)` float32: the users of a batch, by the current `item_vectors`."""
         return self._user_vectors(self.item_vectors, batch.history, batch)[:, -1].float()
 
-    def _rank(self, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0) -> dict[str, Tensor]:
-        users = self.user_vectors(batch)
+    def _rank(
+        self, users: Tensor, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0
+    ) -> dict[str, Tensor]:
         ranks, lists = [], []
-        for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
-            ranks.append(target_ranks(scores, batch.targets[chunk]))
+        for scores, targets in self._scores(users, batch):
+            ranks.append(target_ranks(scores, targets))
             metrics.update_ranks(ranks[-1])
-            self.threshold.update(scores, batch.targets[chunk])
+            self.threshold.update(scores, targets)
             if list_length:
                 best, rows = best_columns(scores, list_length)
                 lists.append(rows.masked_fill(best == -torch.inf, -1))
         return {"ranks": torch.cat(ranks)} | ({"lists": torch.cat(lists)} if lists else {})
+
+    def _scores(self, users: Tensor, batch: EvalBatch) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scores `(some users, items)` and targets of a few users at a time."""
+        for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
+            yield scores, batch.targets[chunk]
 
     def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
         bar = f"recall@{self.hparams['ks'][0]}"
@@ -244,14 +258,20 @@ class RecallModule(L.LightningModule):
     # -- optimizer and checkpoint --------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        encoder = {id(p) for p in self.model.encoder.parameters()}
         return configure(
             self.optimizer_config,
-            encoder=[p for p in self.parameters() if p.requires_grad and id(p) in encoder],
-            towers=[p for p in self.parameters() if p.requires_grad and id(p) not in encoder],
+            self._parameter_groups(),
             n_steps=self.trainer.estimated_stepping_batches,
             fused=self.trainer.precision != "16-mixed",  # whose gradients are scaled until the step: not to be clipped
         )
+
+    def _parameter_groups(self) -> list[ParameterGroup]:
+        """The encoder's weights, and those of the towers and the loss."""
+        config, encoder = self.optimizer_config, list(self.model.encoder.parameters())
+        towers = [*self.model.item_tower.parameters(), *self.model.user_tower.parameters(), *self.loss.parameters()]
+        return [
+            ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)
+        ]  # fmt: skip
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -264,36 +284,9 @@ class RecallModule(L.LightningModule):
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
             clip(self.parameters(), gradient_clip_val)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.background is not None
-        parts = carried(self.model.encoder.model, self.background)
-        cache = self.model.cache.vectors.cpu() if self._cached else None
-        checkpoint["recall_lightning"] = parts | {
-            "cache": cache, "refreshed_at_step": self._refreshed_at_step, "threshold": self.threshold.carried(),
-        }  # fmt: skip
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.threshold.restore(checkpoint["recall_lightning"].get("threshold"))  # older ones have none
-        cache = checkpoint["recall_lightning"]["cache"]
-        if cache is not None:
-            self.model.cache.vectors.copy_(cache)
-            self._refreshed_at_step = checkpoint["recall_lightning"]["refreshed_at_step"]
-
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **_: Any) -> Self:  # type: ignore[override]
-        """Build a module from a checkpoint alone; nothing else of the machine that trained it is needed.
-
-        Raises:
-            InputError: if the file is missing, broken or no checkpoint of this package.
-        """
-        checkpoint = read_checkpoint(Path(checkpoint_path), map_location)
-        settings, parts = dict(checkpoint["hyper_parameters"]), checkpoint["recall_lightning"]
-        for name in ("user_tower", "item_tower", "loss"):
-            settings[name] = build(settings[name])
-        encoder, optimizer = EncoderConfig(**settings.pop("encoder")), OptimizerConfig(**settings.pop("optimizer"))
-        threshold = ThresholdConfig(**settings.pop("threshold", {}))  # older checkpoints have none
-        module = cls(encoder=encoder, optimizer=optimizer, threshold=threshold, **settings)
-        module.build(*restored(parts))
-        module.load_state_dict(checkpoint["state_dict"])
-        module.threshold.restore(parts.get("threshold"))
-        return module.eval()
+    def _settings(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        parts = {name: build(saved[name]) for name in ("user_tower", "item_tower", "loss")}
+        encoder, optimizer = EncoderConfig(**saved["encoder"]), OptimizerConfig(**saved["optimizer"])
+        threshold = ThresholdConfig(**saved.get("threshold", {}))  # older checkpoints have none
+        return saved | parts | {"encoder": encoder, "optimizer": optimizer, "threshold": threshold}

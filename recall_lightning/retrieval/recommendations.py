@@ -28,11 +28,13 @@ class Recommendations:
         unknown_items: interactions of the histories that were skipped, their items being unknown.
         users_without_history: users of whom nothing usable was known: they got the most popular items, or under a
             threshold none.
+        diverged: users who were to be adapted to, but whose inner loop diverged: they got the unadapted answer.
     """
 
     table: pa.Table
     unknown_items: int
     users_without_history: int
+    diverged: int = 0
 
     def of(self, user_id: str) -> list[tuple[str, float]]:
         """`(item_id, score)` of one user, best first."""

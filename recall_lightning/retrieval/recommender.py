@@ -1,8 +1,7 @@
 """Recommender: a checkpoint put to use."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,17 +11,20 @@ import torch
 from torch import Tensor
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog, Interactions, group_by_user
 from recall_lightning.data.ragged import Ints, pad, spans
-from recall_lightning.data.readers.tabular import read_interactions, read_items
+from recall_lightning.data.readers.tabular import read_items
 from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.models.scoring import top_k
 from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.loading import load_module
+from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
+from recall_lightning.retrieval.adapting import Adapting
+from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
+from recall_lightning.retrieval.popular import most_popular
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
 
-Histories = str | Path | InteractionLog | Mapping[str, Sequence[str]]
 Threshold = float | Literal["auto"] | None
 
 
@@ -32,10 +34,12 @@ class Recommender:
     Args:
         module: a trained module.
         device: where to compute, `cpu` or such as `cuda:0`.
+        source: what the module is called in messages.
     """
 
-    def __init__(self, module: RecallModule, device: str = "cpu") -> None:
+    def __init__(self, module: RecallModule, device: str = "cpu", source: str = "the model") -> None:
         assert module.background is not None
+        self.source = source
         self.background = module.background
         self.module = module.eval().to(device)
         self.device = torch.device(device)
@@ -44,7 +48,7 @@ class Recommender:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str | None = None) -> Self:
-        """Load a checkpoint; nothing else is needed.
+        """Load a checkpoint, meta-trained or not; nothing else is needed.
 
         Args:
             path: the checkpoint.
@@ -53,7 +57,9 @@ class Recommender:
         Raises:
             InputError: if the file is missing, broken or of another program.
         """
-        return cls(RecallModule.load_from_checkpoint(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with torch.inference_mode(False):  # in which the weights would be made such that no gradient goes through
+            module = load_module(path)
+        return cls(module, device or ("cuda" if torch.cuda.is_available() else "cpu"), str(path))
 
     def use_items(self, items: Catalogue | str | Path) -> None:
         """Rank these items instead of those of the training.
@@ -81,6 +87,8 @@ class Recommender:
         self.tokens: Tokens = tokenize(
             self.pool.texts, self.background.tokenizer, max_tokens=self.background.max_text_tokens
         )
+        rows = (trained_rows >= 0).nonzero()[:, 0]
+        self.trained_rows = rows[trained_rows[rows].argsort()]  # (trained,) of the pool
         with torch.inference_mode():
             texts = encode_texts(self.module.model.encoder, self.tokens, self.device)
             self.vectors: Tensor = self.module.model.item_tower(texts, trained_rows)  # (pool, dim)
@@ -95,6 +103,8 @@ class Recommender:
         candidates: Iterable[str] | None = None,
         include_known: bool = False,
         threshold: Threshold = None,
+        adapt: bool = False,
+        adapt_candidates: int = 20_000,
     ) -> Recommendations:
         """The k best items for every user.
 
@@ -106,42 +116,63 @@ class Recommender:
             include_known: whether items of a user's own history may be recommended.
             threshold: of the k items, those alone whose score is at least this; `auto` for the alpha that the model's
                 last validation chose. A user may then get none, and one without history, who has no score, does.
+            adapt: whether a meta-trained model first adapts to each user's newest items. The model stays as it is; who
+                has no history, or whose inner loop diverges, gets the unadapted answer.
+            adapt_candidates: as of `adapting`.
 
         Raises:
-            InputError: if k is below 1, a file can't be used, no candidate is in the catalogue, or the threshold is no
-                number or not to be had.
+            InputError: if k is below 1, a file can't be used, no candidate is in the catalogue, the threshold is no
+                number or not to be had, or the model can't adapt.
         """
+        adapting = self.adapting(adapt_candidates) if adapt else None
         batch = self.prepare(histories)
-        tables = list(self.stream(batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold))
-        return Recommendations(pa.concat_tables(tables), batch.unknown_items, batch.without_history)
+        tables = self.stream(
+            batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold, adapting=adapting
+        )
+        table = pa.concat_tables(list(tables))
+        diverged = adapting.diverged if adapting is not None else 0
+        return Recommendations(table, batch.unknown_items, batch.without_history, diverged)
 
-    def prepare(self, histories: Histories) -> "PreparedHistories":
+    def adapting(self, candidates: int = 20_000) -> Adapting:
+        """What adapts to users, for `stream`.
+
+        Args:
+            candidates: most items of the training that a step tells a user's own apart from; of more, so many are
+                drawn, always the same.
+
+        Raises:
+            InputError: if the model was not meta-trained, or candidates is below 1.
+        """
+        if not isinstance(self.module, MAMLRecallModule):
+            raise InputError(
+                f"{self.source}: the checkpoint was not meta-trained, so it can't adapt to users. Recommend without "
+                "adapting, or give one that was trained with `method: maml`"
+            )
+        return Adapting(self.module, self.vectors, self.trained_rows, candidates=candidates)
+
+    def prepare(self, histories: Histories) -> PreparedHistories:
         """Look up histories in the catalogue.
 
         Raises:
             InputError: if a file can't be used, or there is no user.
         """
-        if isinstance(histories, (str, Path)):
-            histories = read_interactions(histories)
-        if isinstance(histories, Mapping):
-            histories = _log_of(histories)
-        if not histories.user_ids:
-            raise InputError("histories: there is no user. Give one or more, each with the ids of items they met")
-        known = np.array([self.pool.row(item) >= 0 for item in histories.item_ids], bool)[histories.items]
-        grouped = group_by_user(histories.select(known), self.pool.ids, ties="row", shuffle_users=False)
-        return PreparedHistories(grouped, int((~known).sum()))
+        return prepared(histories, self.pool)
 
     def stream(
         self,
-        histories: "PreparedHistories",
+        histories: PreparedHistories,
         *,
         k: int,
         candidates: Iterable[str] | None = None,
         include_known: bool = False,
         threshold: Threshold = None,
+        adapting: Adapting | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
-        """The recommendations as tables of some users each, in bounded memory; arguments as of `recommend`."""
+        """The recommendations as tables of some users each, in bounded memory.
+
+        Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
+        """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
         alpha = self.alpha(threshold)
@@ -151,7 +182,8 @@ class Recommender:
             offsets = grouped.offsets[first : first + users_at_once + 1]
             starts, stops = offsets[:-1], offsets[1:]
             known = torch.from_numpy(_rows(grouped.items, starts, stops)).to(self.device)
-            users, empty = self._users(grouped.items, starts, stops)
+            told = (grouped.items, starts, stops)
+            users, empty = self._users(*told) if adapting is None else self._adapted_users(*told, adapting)
             met = None if include_known else known
             with torch.inference_mode():
                 scores, rows = top_k(
@@ -160,7 +192,7 @@ class Recommender:
                 if alpha is not None:
                     rows[(scores < alpha) | empty[:, None]] = -1
                 elif empty.any():
-                    scores[empty], rows[empty] = self._most_popular(int(empty.sum()), k, allowed)
+                    scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
             asked = grouped.user_ids[first : first + len(starts)]
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
 
@@ -217,8 +249,9 @@ class Recommender:
             with torch.inference_mode():
                 encoded = encode_texts(self.module.model.encoder, tokens, self.device)
                 vector = self.module.model.item_tower(encoded, torch.tensor([-1], device=self.device))
+        alike = self.module.model.as_users(vector)
         scores, rows = top_k(
-            vector, self.vectors, self.module.loss.similarity, k=k, known=known, candidates=self._allowed(None)
+            alike, self.vectors, self.module.loss.similarity, k=k, known=known, candidates=self._allowed(None)
         )
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
         return [(self.pool.ids[r], self.pool.titles[r], s) for r, s in found]
@@ -226,15 +259,27 @@ class Recommender:
     def _users(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
         """User vectors `(users, dim)`, and which users have no history `(users,)` bool."""
         model = self.module.model
-        recent = _rows(items, np.maximum(starts, stops - model.max_history), stops, left=True)
+        recent, empty = self._recent(items, starts, stops)
         with torch.inference_mode():
             if model.user_tower.reads_text:
                 assert self.background.history_tokens is not None
-                texts = self.tokens.joined(recent, max_tokens=self.background.history_tokens).to(self.device)
-                users = model.users_of_texts(texts.ids, texts.mask)
+                texts = self.tokens.joined(recent.cpu().numpy(), max_tokens=self.background.history_tokens)
+                users = model.users_of_texts(texts.ids.to(self.device), texts.mask.to(self.device))[:, -1]
+            elif isinstance(self.module, MAMLRecallModule):
+                users = self.module.adaptation.start(self.vectors, recent)
             else:
-                users = model.users(self.vectors, torch.from_numpy(recent).to(self.device))
-        return users[:, -1], torch.from_numpy(stops == starts).to(self.device)
+                users = model.users(self.vectors, recent)[:, -1]
+        return users, empty
+
+    def _adapted_users(self, items: Ints, starts: Ints, stops: Ints, adapting: Adapting) -> tuple[Tensor, Tensor]:
+        recent, empty = self._recent(items, starts, stops)
+        return adapting(recent), empty
+
+    def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
+        """What the tower sees `(users, history)`, newest in the last column; which users have no history `(users,)`."""
+        first = np.maximum(starts, stops - self.module.model.max_history)
+        recent = torch.from_numpy(_rows(items, first, stops, left=True)).to(self.device)
+        return recent, torch.from_numpy(stops == starts).to(self.device)
 
     def _allowed(self, candidates: Iterable[str] | None) -> Tensor | None:
         if candidates is None and self.n_ranked == len(self.pool):
@@ -249,45 +294,6 @@ class Recommender:
             allowed[rows] = True
         return allowed.to(self.device)
 
-    def _most_popular(self, n_users: int, k: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What users get of whom nothing is known: the share of all training interactions is the score."""
-        share = (self.popularity / self.popularity.sum().clamp(min=1)).clone()
-        if allowed is not None:
-            share[~allowed] = -torch.inf
-        scores, rows = share.sort(descending=True, stable=True)
-        filled = torch.full((n_users, k), -torch.inf, device=self.device)
-        filled_rows = torch.full((n_users, k), -1, device=self.device)
-        width = min(k, len(share))
-        filled[:, :width] = scores[:width]
-        filled_rows[:, :width] = torch.where(scores[:width] > -torch.inf, rows[:width], -1)
-        return filled, filled_rows
-
-
-@dataclass(frozen=True)
-class PreparedHistories:
-    """Histories looked up in a catalogue.
-
-    Attributes:
-        interactions: users in the order they came in, some perhaps without any item.
-        unknown_items: interactions that were skipped.
-    """
-
-    interactions: Interactions
-    unknown_items: int
-
-    @property
-    def without_history(self) -> int:
-        """Users of whom no interaction is left."""
-        return int((self.interactions.lengths == 0).sum())
-
 
 def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints:
     return pad(items[spans(starts, stops)], stops - starts, fill=-1, left=left)
-
-
-def _log_of(histories: Mapping[str, Sequence[str]]) -> InteractionLog:
-    item_ids = list(dict.fromkeys(item for items in histories.values() for item in items))
-    position = {item: i for i, item in enumerate(item_ids)}
-    users = np.repeat(np.arange(len(histories)), [len(items) for items in histories.values()])
-    items = np.array([position[item] for row in histories.values() for item in row], np.int64)
-    return InteractionLog("histories", list(histories), item_ids, users, items)

@@ -3,10 +3,12 @@
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from recall_lightning import ItemTower, MeanTower, RecallDataModule, RecallModule, Tabular
+from recall_lightning.callbacks.projector import ItemSpace
 from recall_lightning.callbacks.test_report import TestReport
-from recall_lightning.metrics.beyond_accuracy import coverage, exposure, popularity_lift
+from recall_lightning.metrics.beyond_accuracy import coverage, exposure, intra_list_diversity, popularity_lift
 from recall_lightning.modules.encoder_config import EncoderConfig
 
 
@@ -23,8 +25,8 @@ class Seen(L.Callback):
         self.history += [[i for i in row if i >= 0] for row in batch.history.tolist()]
 
 
-@pytest.fixture
-def tested(typed, tiny_encoder):
+@pytest.fixture(params=[False, True], ids=["", "prior"])
+def tested(typed, tiny_encoder, request):
     (typed / "interactions.csv").write_text(
         "user_id,item_id\n"
         + "".join(f"ann,{item}\n" for item in ["heat", "alien", "brazil", "fargo", "007", "new"])
@@ -36,15 +38,17 @@ def tested(typed, tiny_encoder):
         Tabular(str(typed / "interactions.csv"), str(typed / "items.csv")), "{title}", str(tiny_encoder),
         eval_batch_size=2,
     )  # fmt: skip
-    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(8), ks=[2, 4])
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(8), ks=[2, 4], prior=request.param)
     seen = Seen()
     trainer = L.Trainer(
-        max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[TestReport(), seen], default_root_dir=typed,
+        max_epochs=1, logger=TensorBoardLogger(typed), accelerator="cpu", enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=typed,
+        callbacks=[TestReport(), ItemSpace(), seen], log_every_n_steps=1,
     )  # fmt: skip
     trainer.fit(module, data)
     del module.item_vectors  # as in a process that only tests
     (told,) = trainer.test(module, data, verbose=False)
+    seen.vectors = module.item_vectors[:, :8]  # without the prior's coordinates
     return told, seen, data
 
 
@@ -68,4 +72,11 @@ def test_lists_are_the_best_items_but_those_already_met(tested):
     assert told["test/popularity_lift@2"] == pytest.approx(
         float(popularity_lift(lists, history, counts).nanmean()), rel=1e-5
     )
-    assert {"test/gini@2", "test/novelty@2", "test/diversity@2"} <= told.keys()
+    unlike = intra_list_diversity(lists, seen.vectors)
+    assert told["test/diversity@2"] == pytest.approx(float(unlike.nanmean()), abs=1e-6)
+    assert {"test/gini@2", "test/novelty@2"} <= told.keys()
+
+
+def test_the_projector_shows_what_texts_made_of_items_and_not_how_popular_they_are(tested, typed):
+    (shown,) = typed.rglob("tensors.tsv")
+    assert {len(line.split("\t")) for line in shown.read_text().splitlines()} == {8}

@@ -173,6 +173,25 @@ def test_every_config_of_a_split_goes_over_every_config_of_data(capsys, split):
         assert made["data"]["splits"]["name"] == SPLIT_CONFIGS[split]
 
 
+@pytest.mark.parametrize("name", ["amazon-office", "movielens-100k", "movielens-1m"])
+def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, name, tmp_path):
+    folder = CONFIGS / "cold-users"
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == [
+        "amazon-office",
+        "maml",
+        "movielens-100k",
+        "movielens-1m",
+    ]
+    base = printed(capsys, folder / f"{name}.yaml")
+    meta = printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml")
+    assert base["method"] == "recall"
+    assert meta["method"] == "maml"
+    for made in (base, meta):
+        assert made["data"]["splits"]["name"] == "cold_users"
+        assert made["model"]["encoder"]["path"] == "downloads/minilm"
+    assert base["model"]["item_tower"] == meta["model"]["item_tower"]
+
+
 def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch):
     monkeypatch.chdir(config.parent)
     main(["fit", "--config", str(config), "--checkpoint.dirpath", "kept", "--data.max_encoded_items", "3"])

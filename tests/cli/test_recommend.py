@@ -1,4 +1,4 @@
-"""`recommend --threshold`: only what scores enough."""
+"""`recommend --threshold`: only what scores enough. `--adapt`: to new users first."""
 
 import csv
 
@@ -100,3 +100,54 @@ def test_a_wrong_constraint_is_told_by_fit_with_its_key(typed, tiny_encoder, cap
         f"  text: '{{title}}'\nmodel:\n  encoder:\n    path: {tiny_encoder}\n"
     )
     assert told in refusal(capsys, main, ["fit", "--config", str(typed / "config.yaml"), *flags])
+
+
+@pytest.fixture
+def meta_trained(checkpoint):
+    """The model, meta-trained on users of the same items; its threshold is of no matter here."""
+    items = ["heat", "alien", "brazil", "fargo", "007"]
+    rows = [f"u{user},{items[(user * 3 + step) % 5]},{step}" for user in range(40) for step in range(4)]
+    checkpoint.with_name("interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    main(
+        [
+            "fit", "--method", "maml", "--config", "config.yaml", "--checkpoint.dirpath", "meta",
+            "--data.reader.init_args.interactions", "kept/interactions.csv", "--data.splits.share", "0.2",
+            "--data.splits.k", "1", "--data.episodes.max_support", "3", "--data.eval_support", "[1,2]",
+        ]
+    )  # fmt: skip
+    return checkpoint.parent.parent / "meta" / "best.ckpt"
+
+
+def test_adapt_changes_scores_and_tells_who_had_nothing_to_adapt_to(meta_trained, capsys):
+    meta_trained.with_name("h.csv").write_text("user_id,item_id\nann,heat\nann,ghost\nzoe,ghost\n")
+    plain = recommend(meta_trained, histories="meta/h.csv")
+    capsys.readouterr()
+    adapted = recommend(meta_trained, "--adapt", histories="meta/h.csv")
+    told = capsys.readouterr().err
+    assert "2 interactions skipped" in told
+    assert (
+        "1 users without a usable history: they got the most popular items, there being nothing to adapt to\n" in told
+    )
+    assert "diverged" not in told
+    assert [row["user_id"] for row in adapted] == [row["user_id"] for row in plain] == ["ann"] * 4 + ["zoe"] * 5
+    assert adapted[:4] != plain[:4]
+    assert adapted[4:] == plain[4:]
+    assert recommend(meta_trained, "--adapt", "--adapt-candidates", "2", histories="meta/h.csv")[:4] != adapted[:4]
+    assert recommend(meta_trained, histories="meta/h.csv") == plain
+
+
+def test_adapt_tells_how_many_inner_loops_diverged(meta_trained, capsys):
+    plain = recommend(meta_trained)
+    changed = torch.load(meta_trained, weights_only=True)
+    changed["state_dict"]["rates.values.0"].fill_(1e30)
+    torch.save(changed, meta_trained)
+    capsys.readouterr()
+    adapted = recommend(meta_trained, "--adapt")
+    assert "3 users got the unadapted answer: their inner loop diverged\n" in capsys.readouterr().err
+    assert [(row["user_id"], row["item_id"]) for row in adapted] == [(row["user_id"], row["item_id"]) for row in plain]
+
+
+def test_adapt_by_a_checkpoint_that_was_not_meta_trained_is_told(checkpoint, capsys):
+    told = refusal(capsys, recommend, checkpoint, "--adapt")
+    assert f"{checkpoint}: the checkpoint was not meta-trained, so it can't adapt to users" in told
+    assert "`method: maml`" in told

@@ -157,7 +157,7 @@ def test_the_attention_tower_agrees_with_a_loop(vectors, lengths, score, lag):
     tower = AttentionTower()
     tower.shape(3, 4)  # lags from 3 up share a bias
     tower.score.weight.data[0] = torch.from_numpy(score)
-    tower.lag.data = torch.from_numpy(lag)
+    tower.lag.values.data = torch.from_numpy(lag)
     outputs = tower(torch.from_numpy(vectors), torch.from_numpy(present)).detach().numpy()
     for b in range(2):
         for t in range(5):
@@ -180,7 +180,7 @@ def test_the_order_of_items_matters_to_the_transformer_by_its_lags_alone():
     swapped = vectors[:, [1, 0, 2]]
     assert not torch.allclose(tower(vectors, present)[:, -1], tower(swapped, present)[:, -1])
     for block in tower.blocks:
-        block.lag.data.zero_()
+        block.lag.values.data.zero_()
     # nothing else knows a position; the first block's outputs before the last do, so one block is left
     tower.blocks = tower.blocks[:1]
     torch.testing.assert_close(tower(vectors, present)[:, -1], tower(swapped, present)[:, -1])

@@ -22,6 +22,7 @@ from recall_lightning import (
     RecallModule,
     TextTower,
     TransformerTower,
+    Uniformity,
 )
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.optimizers import OptimizerConfig
@@ -75,6 +76,7 @@ def assert_equal_weights(one, other):
         (AttentionTower(), {"loss": BinaryRecallLoss()}, {}),
         (TextTower(), {"candidates": "batch"}, {"history_tokens": 48}),
         (TransformerTower(1, 2), {"loss": RecallLoss(learn_temperature=True, regularizers=[L2(0.1), L2SP(0.1)])}, {}),
+        (TransformerTower(1, 2), {"prior": True}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": -1}}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": 1, "pooling": "cls"}}, {}),
     ],
@@ -139,9 +141,9 @@ def test_validation_metrics_are_those_of_ranking_every_item_by_hand(movielens, t
     assert float(recall.val_metrics.compute()["recall@50"]) == pytest.approx(by_ninth)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("num_workers", "prior"), [(0, False), (2, False), (0, True)])
 def test_a_run_resumed_after_an_epoch_ends_with_the_weights_of_one_never_stopped(
-    movielens, tiny_encoder, tmp_path, num_workers
+    movielens, tiny_encoder, tmp_path, num_workers, prior
 ):
     class StopAfterSecondEpoch(L.Callback):
         def on_train_epoch_end(self, trainer, *_):
@@ -151,7 +153,7 @@ def test_a_run_resumed_after_an_epoch_ends_with_the_weights_of_one_never_stopped
         torch.manual_seed(5)
         keep = ModelCheckpoint(tmp_path / folder, filename="{epoch}", save_top_k=-1)
         run = trainer(tmp_path, max_epochs=3, callbacks=[keep, *callbacks], enable_checkpointing=True)
-        return run, module(tiny_encoder), data_module(movielens, tiny_encoder, num_workers=num_workers)
+        return run, module(tiny_encoder, prior=prior), data_module(movielens, tiny_encoder, num_workers=num_workers)
 
     run, whole, data = make("whole")
     run.fit(whole, data)
@@ -243,6 +245,24 @@ def _users(data, batch):
 def test_a_text_tower_without_joined_texts_is_told_the_key_to_set(movielens, tiny_encoder, tmp_path):
     with pytest.raises(InputError, match=r"data\.history_tokens is None: .*TextTower.* such as 128"):
         trainer(tmp_path).fit(module(tiny_encoder, user_tower=TextTower()), data_module(movielens, tiny_encoder))
+
+
+def test_a_prior_needs_a_tower_that_reads_item_vectors(tiny_encoder):
+    with pytest.raises(InputError, match=r"^model\.prior is true, but the user tower reads text: choose another"):
+        module(tiny_encoder, user_tower=TextTower(), prior=True)
+
+
+def test_what_regularizers_look_at_is_not_how_popular_items_are(movielens, tiny_encoder, tmp_path):
+    seen = []
+
+    class Seen(Uniformity):
+        def penalty(self, items, parameters):
+            seen.append(items.shape[1])
+            return super().penalty(items, parameters)
+
+    recall = module(tiny_encoder, prior=True, loss=RecallLoss(regularizers=[Seen(0.1)]))
+    trainer(tmp_path, max_epochs=1, limit_train_batches=2).fit(recall, data_module(movielens, tiny_encoder))
+    assert (seen, recall.item_vectors.shape[1]) == ([16, 16], 24)
 
 
 def test_a_truncated_checkpoint_and_a_foreign_one_are_refused(tmp_path):

@@ -22,22 +22,27 @@ from recall_lightning.retrieval.recommendations import write
 ODD = 'no, "quotes"\nno 🍕'
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tiny_encoder, write_typed, tmp_path_factory):
-    folder = write_typed(tmp_path_factory.mktemp("trained"))
+def train(folder, tiny_encoder, **settings):
+    """A module after three epochs on the typed tables, and its checkpoint."""
     torch.manual_seed(0)
     data = RecallDataModule(
         Tabular(str(folder / "interactions.csv"), str(folder / "items.csv")), "{title} ({year}). {genres}",
         str(tiny_encoder), max_history=3,
     )  # fmt: skip
-    module = RecallModule(EncoderConfig(str(tiny_encoder)), TransformerTower(1, 2), ItemTower(residual=True))
+    encoder = EncoderConfig(str(tiny_encoder))
+    module = RecallModule(encoder, TransformerTower(1, 2), ItemTower(residual=True), **settings)
     trainer = L.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, data)
     trainer.save_checkpoint(folder / "model.ckpt")
-    return folder / "model.ckpt"
+    return module, folder / "model.ckpt"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_encoder, write_typed, tmp_path_factory):
+    return train(write_typed(tmp_path_factory.mktemp("trained")), tiny_encoder)[1]
 
 
 @pytest.fixture
@@ -230,3 +235,53 @@ def test_a_list_holds_at_least_one_item(recommender, k):
 def test_no_user_at_all_is_told(recommender):
     with pytest.raises(InputError, match="there is no user"):
         recommender.recommend({})
+
+
+# -- with a prior: 32 coordinates of a vector, 7 of the prior, 1 of what the similarity counts for ---------------------
+
+
+@pytest.fixture(scope="module")
+def with_prior(tiny_encoder, write_typed, tmp_path_factory):
+    return train(write_typed(tmp_path_factory.mktemp("with-prior")), tiny_encoder, prior=True)
+
+
+@pytest.fixture
+def popular(with_prior):
+    return Recommender.from_checkpoint(with_prior[1], device="cpu")
+
+
+def cosines(recommender, vector):
+    return torch.nn.functional.cosine_similarity(vector[None, :32], recommender.vectors[:, :32])
+
+
+def test_a_checkpoint_with_a_prior_recommends_what_the_trained_module_does(with_prior, popular):
+    module, _ = with_prior
+    histories = {"zoe": ["alien", "heat"], "yan": ["007"]}
+    assert popular.recommend(histories).table.equals(Recommender(module).recommend(histories).table)
+    had, brought = module.state_dict(), popular.module.state_dict()
+    assert {name: value.tolist() for name, value in had.items()} == {n: v.tolist() for n, v in brought.items()}
+
+
+def test_scores_start_from_popularity_of_which_new_items_have_as_much_as_the_least_popular(popular, tmp_path):
+    (tmp_path / "new.csv").write_text("item_id,title,year,genres\nheat,Heat,1995,Action\nbio,Biodome,1996,Comedy\n")
+    popular.use_items(tmp_path / "new.csv")
+    module, row = popular.module, popular.pool.row
+    found = dict(popular.recommend({"zoe": ["alien"]}, k=9).of("zoe"))
+    user = module.model.users(popular.vectors, torch.tensor([[row("alien")]]))[0, -1].detach()
+    table = module.background.popularity
+    for item, of_item in [("heat", table[popular.trained.row("heat")]), ("bio", table[-1])]:
+        score = 0.1 * user[-1] * cosines(popular, user)[row(item)]  # c is written in tenfold, b in a tenth
+        assert found[item] == pytest.approx(float(score + 0.1 * user[32:39] @ (0.05 * of_item)), abs=1e-5)
+    assert (table[-1] == table[:-1].min(0).values).all()
+
+
+def test_similar_items_have_the_largest_cosines_however_popular_they_are(popular):
+    before = popular.vectors.clone()
+    expected = cosines(popular, popular.vectors[popular.pool.row("heat")])
+    found = popular.similar(item="heat", k=9)
+    assert {item for item, _, _ in found} == {"alien", "brazil", "fargo", "007"}
+    assert [score for _, _, score in found] == sorted((score for _, _, score in found), reverse=True)
+    for item, _, score in found:
+        assert score == pytest.approx(float(expected[popular.pool.row(item)]), abs=1e-5)
+    assert popular.similar(text="Alien (1979). Horror, Sci-Fi", k=1)[0][:2] == ("alien", "Alien")
+    assert popular.vectors.equal(before)

@@ -1,0 +1,86 @@
+"""The experiment's figures: means over users with intervals, and paired differences to the adapted model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recall_lightning.baselines.bootstrap import Floats, intervals
+from recall_lightning.coldstart.answers import Asked, Role
+from recall_lightning.metrics.ranking import ndcg_at_k, recall_at_k
+
+DEEP = 50  # second cut-off of the recall
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of the report.
+
+    Attributes:
+        query: of the protocol.
+        support: interactions that were told.
+        model: what tables call it.
+        role: as of `Answer`; `best baseline` for the one with the highest recall here, on the very cases shown.
+        step: inner steps taken; None where there is no inner loop.
+        metric: such as `recall@10`.
+        value: the mean over users.
+        low, high: its 95% interval; None where all users have the same value, which tells nothing of others.
+        difference, difference_low, difference_high: the meta-trained model after its last step, minus this one, over
+            the same users; None for that model itself.
+        n_users: that the mean is over.
+        diverged: users whose inner loop came to nothing.
+    """
+
+    query: str
+    support: int
+    model: str
+    role: Role | str
+    step: int | None
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    n_users: int
+    diverged: int
+
+
+def figures(asked: Sequence[Asked], k: int) -> list[Figure]:
+    """All figures.
+
+    Args:
+        asked: the answers, those of the meta-trained model last.
+        k: main cut-off; the recall at `DEEP` is told, too.
+    """
+    return [figure for each in asked for figure in _of_protocol(each, k)]
+
+
+def _of_protocol(asked: Asked, k: int) -> Iterator[Figure]:
+    recall = [float(recall_at_k(answer.ranks, k).nanmean()) for answer in asked.answers]
+    places = [place for place, answer in enumerate(asked.answers) if answer.role == "baseline"]
+    best = max(places, key=lambda place: recall[place], default=None)
+    against = len(recall) - 1
+    metrics = {f"recall@{k}": (recall_at_k, k), f"recall@{DEEP}": (recall_at_k, DEEP), f"ndcg@{k}": (ndcg_at_k, k)}
+    for metric, (of, at) in metrics.items():
+        values = np.stack([of(answer.ranks, at).double().numpy() for answer in asked.answers], 1)  # (users, answers)
+        found = intervals(values, against=against)
+        for place, answer in enumerate(asked.answers):
+            low, high = _interval(found["low"][place], found["high"][place])
+            less, less_low, less_high = (None, None, None) if place == against else _minus(found, place)
+            yield Figure(
+                asked.protocol.query, asked.protocol.support, answer.model,
+                "best baseline" if place == best else answer.role, answer.step, metric, float(found["mean"][place]),
+                low, high, less, less_low, less_high, len(values), answer.diverged,
+            )  # fmt: skip
+
+
+def _minus(found: dict[str, Floats], place: int) -> tuple[float, float | None, float | None]:
+    """The adapted model minus another, where the bootstrap tells the other minus the adapted one."""
+    less = {name: 0.0 - float(found[name][place]) for name in ("difference", "difference_low", "difference_high")}
+    return less["difference"], *_interval(less["difference_high"], less["difference_low"])
+
+
+def _interval(low: float, high: float) -> tuple[float | None, float | None]:
+    return (None, None) if low == high else (float(low), float(high))
