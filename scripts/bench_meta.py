@@ -12,11 +12,11 @@ The program's own flags are passed on: `--data.reader.init_args.path ... --model
 import argparse
 import gc
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,11 +163,18 @@ def measure(made: tuple[Any, ...], repeats: int) -> tuple[list[float], float]:
 
 
 def peak(made: tuple[Any, ...], engine: str) -> float:
-    """MiB that one outer gradient takes beside what is there before."""
+    """MiB that one outer gradient takes at most, beside what is there before (Linux)."""
     batch = MetaBatch(*made)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten: loading libraries takes more
+    before = resident("VmHWM")
     batch.gradient(engine)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return resident("VmHWM") - before
+
+
+def resident(what: str) -> float:
+    """MiB by `/proc/self/status`."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) / 2**10
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:

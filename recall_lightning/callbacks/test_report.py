@@ -24,9 +24,8 @@ class TestReport(Callback):
         self.ready = False
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: EvalBatch, *_: Any
+    ) -> None:
         if outputs is None:  # of a module that reports in its own way
             return
         self._prepare(module)

@@ -25,7 +25,7 @@ class InnerLoopConfig:
     """
 
     steps: int = 5
-    rate: float = 1.0
+    rate: float = 0.3
     learned_rates: Learned = "tensor"
     rates_lr: float = 1e-2
     per_step: bool = True

@@ -176,14 +176,10 @@ def test_every_config_of_a_split_goes_over_every_config_of_data(capsys, split):
 @pytest.mark.parametrize("name", ["amazon-office", "movielens-100k", "movielens-1m"])
 def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, name, tmp_path):
     folder = CONFIGS / "cold-users"
-    assert sorted(path.stem for path in folder.glob("*.yaml")) == [
-        "amazon-office",
-        "maml",
-        "movielens-100k",
-        "movielens-1m",
-    ]
+    found = sorted(path.stem for path in folder.glob("*.yaml"))
+    assert found == ["amazon-office", "later", "maml", "movielens-100k", "movielens-1m"]
     base = printed(capsys, folder / f"{name}.yaml")
-    meta = printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml")
+    meta = printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml", folder / "later.yaml")
     assert base["method"] == "recall"
     assert meta["method"] == "maml"
     for made in (base, meta):

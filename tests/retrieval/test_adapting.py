@@ -236,7 +236,7 @@ def test_in_a_comparison_the_checkpoint_ranks_by_its_adapted_users(trained):
     path, data = trained(UserVector)
     contender = Trained(str(path))
     contender.fit(data.split.train, data)
-    batch = next(iter(data.test_dataloader()[1]))
+    batch = next(iter(data.test_dataloader()))  # of the larger support
     batch.history[0] = -1
     found = contender.score(batch)
     assert found[0].tolist() == data.counts.tolist()

@@ -10,7 +10,9 @@ from recall_lightning.data.popularity import WINDOWS, popularity_by_place
 def histories(*rows):
     """Interactions of a user a row."""
     offsets = np.cumsum([0, *map(len, rows)])
-    return Interactions([str(i) for i in range(len(rows))], np.concatenate([np.array(row, np.int64) for row in rows]), None, offsets)
+    return Interactions(
+        [str(i) for i in range(len(rows))], np.concatenate([np.array(row, np.int64) for row in rows]), None, offsets
+    )
 
 
 def test_a_window_counts_the_items_at_its_places_and_leans_on_the_overall_share():
