@@ -157,7 +157,7 @@ def test_the_attention_tower_agrees_with_a_loop(vectors, lengths, score, lag):
     tower = AttentionTower()
     tower.shape(3, 4)  # lags from 3 up share a bias
     tower.score.weight.data[0] = torch.from_numpy(score)
-    tower.lag.values.data = torch.from_numpy(lag)[None]
+    tower.lag.values.data[0] = torch.from_numpy(lag)
     outputs = tower(torch.from_numpy(vectors), torch.from_numpy(present)).detach().numpy()
     for b in range(2):
         for t in range(5):
