@@ -118,10 +118,14 @@ class MetaBatch(nn.Module):
         self.support, self.query, self.steps = taken[:, :k], taken[:, k:], steps
 
     def gradient(self, engine: str) -> Tensor:
-        """The outer gradient, all weights' in one vector."""
+        """The outer gradient, all weights' in one vector; learn2learn's some users at a time, lest memory runs out."""
+        parts = torch.arange(len(self.support)).split(len(self.support) if engine == "batched" else 32)
+        return torch.stack([self._gradient(engine, part) * (len(part) / len(self.support)) for part in parts]).sum(0)
+
+    def _gradient(self, engine: str, users: Tensor) -> Tensor:
         adaptation = Adaptation(self.tower, self.loss, self.fast, self.rates, self.steps, engine)
-        users, _ = adaptation.run(self.items, self.support, second_order=True)
-        query = self.loss(users[-1], self.items, self.query).nll
+        vectors, _ = adaptation.run(self.items, self.support[users], second_order=True)
+        query = self.loss(vectors[-1], self.items, self.query[users]).nll
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         found = torch.autograd.grad(query, trained, materialize_grads=True, allow_unused=True)
         return torch.cat([part.flatten() for part in found])
