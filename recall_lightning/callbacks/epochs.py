@@ -23,6 +23,5 @@ class EpochLines(Callback):
             if name.startswith(("val/recall", "val/ndcg")) and not name.endswith("@alpha")
         ]
         seconds = time.perf_counter() - self._started
-        sys.stderr.write(
-            f"epoch {trainer.current_epoch}: loss {shown['train/loss']:.3f}, {', '.join(ranked)}, {seconds:.0f} s\n"
-        )
+        parts = [f"loss {shown['train/loss']:.3f}", *ranked, f"{seconds:.0f} s"]
+        sys.stderr.write(f"epoch {trainer.current_epoch}: {', '.join(parts)}\n")
