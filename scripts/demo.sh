@@ -36,6 +36,6 @@ cold=runs/$name-cold-users
 rm -rf "$cold/base" "$cold/maml"
 recall-lightning fit --config "$users" --trainer.logger.init_args.version base
 recall-lightning fit --config "$users" --config configs/cold-users/maml.yaml \
-  --model.init_from "$cold/base/checkpoints/best.ckpt" --trainer.logger.init_args.version maml
+  --model.init_from "$cold/base/checkpoints/best.ckpt" --trainer.logger.init_args.version maml --trainer.max_epochs 9
 recall-lightning adapt --ckpt "$cold/maml/checkpoints/best.ckpt" --config "$users" \
   --config configs/cold-users/maml.yaml --models popularity,item-knn,ease --out "$cold/adaptation"
