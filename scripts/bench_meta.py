@@ -119,8 +119,10 @@ class MetaBatch(nn.Module):
 
     def gradient(self, engine: str) -> Tensor:
         """The outer gradient, all weights' in one vector; learn2learn's some users at a time, lest memory runs out."""
-        parts = torch.arange(len(self.support)).split(len(self.support) if engine == "batched" else 32)
-        return torch.stack([self._gradient(engine, part) * (len(part) / len(self.support)) for part in parts]).sum(0)
+        n = len(self.support)
+        at_once = n if engine == "batched" else 32
+        parts = [torch.arange(start, min(start + at_once, n)) for start in range(0, n, at_once)]
+        return torch.stack([self._gradient(engine, part) * (len(part) / n) for part in parts]).sum(0)
 
     def _gradient(self, engine: str, users: Tensor) -> Tensor:
         adaptation = Adaptation(self.tower, self.loss, self.fast, self.rates, self.steps, engine)
