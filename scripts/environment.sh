@@ -5,6 +5,8 @@ wanted=$(cat requirements.txt pyproject.toml | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "installing into .venv (some minutes the first time)"
   "${PYTHON:-python3}" -m venv --clear .venv
+  # an older pip, such as Debian 12's, takes no build options in a requirements file
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=23.1"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
   echo "$wanted" > "$stamp"
 fi
