@@ -9,6 +9,7 @@ from recall_lightning.losses import RecallLoss
 from recall_lightning.meta import inner_loop, learn2learn
 from recall_lightning.meta.fast_weights import FastWeights, Support
 from recall_lightning.meta.step_sizes import StepSizes
+from recall_lightning.models.scoring import members
 from recall_lightning.models.user_tower import UserTower
 
 ENGINES = {"batched": inner_loop.adapt, "learn2learn": learn2learn.adapt}
@@ -110,9 +111,3 @@ class Adaptation:
     def _support(self, items: Tensor, history: Tensor) -> Support:
         present = history >= 0
         return self.fast_weights.support(self.tower, items[history.clamp(min=0)] * present[..., None], present, history)
-
-
-def members(history: Tensor, n_candidates: int) -> Tensor:
-    """`(users, candidates)` bool: which candidates are in a history `(users, history)` of their rows, -1 for none."""
-    found = torch.zeros(len(history), n_candidates + 1, dtype=torch.bool, device=history.device)
-    return found.scatter_(1, torch.where(history >= 0, history, n_candidates), True)[:, :-1]

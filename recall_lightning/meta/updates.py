@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recall_lightning.errors import InputError
 from recall_lightning.models.shift import Shift
 from recall_lightning.models.user_tower import LagBias, lags
 
@@ -30,7 +31,7 @@ class Update(ABC):
         n_users: users of the batch.
 
     Raises:
-        NotImplementedError: at a pass in which the module is called twice, or with something else than a row a user.
+        InputError: at a pass in which the module is called twice, or with something else than a row a user.
     """
 
     dims = 3  # of the output: (users, positions, out)
@@ -43,7 +44,7 @@ class Update(ABC):
         changed = self.changed(inputs[0], output)
         if self.output is not None or changed.dim() != self.dims or len(changed) != self.n_users:
             seen = "twice in one pass" if self.output is not None else f"with an output of {tuple(changed.shape)}"
-            raise NotImplementedError(
+            raise InputError(
                 f"a {type(module).__name__} that is called {seen} can't be adapted for many users at once: it must "
                 f"give {self.n_users} users a row each, once. Use model.inner_loop.engine: learn2learn"
             )
@@ -179,7 +180,7 @@ class Updates(ExitStack):
         n_users: users of the batch.
 
     Raises:
-        NotImplementedError: if a weight is of a module that has no update of its own.
+        InputError: if a weight is of a module that has no update of its own.
     """
 
     def __init__(self, module: nn.Module, n_users: int) -> None:
@@ -190,7 +191,7 @@ class Updates(ExitStack):
                 continue
             kind = next((kind for of, kind in KINDS.items() if type(part) is of), None)
             if kind is None:
-                raise NotImplementedError(
+                raise InputError(
                     f"weights of a {type(part).__name__} can't be adapted for many users at once: "
                     f"{', '.join(of.__name__ for of in KINDS)} can. Use model.inner_loop.engine: learn2learn"
                 )

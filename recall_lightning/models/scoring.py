@@ -65,6 +65,12 @@ def set_aside(scores: Tensor, *, known: Tensor | None = None, candidates: Tensor
     return scores
 
 
+def members(rows: Tensor, n_items: int) -> Tensor:
+    """`(users, items)` bool: which items are among each user's `rows`, `(users, n)` int64, `-1` pads."""
+    found = torch.zeros(len(rows), n_items + 1, dtype=torch.bool, device=rows.device)
+    return found.scatter_(1, torch.where(rows >= 0, rows, n_items), True)[:, :-1]
+
+
 def top_k(
     users: Tensor,
     items: Tensor,

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from recall_lightning.data.batches import TrainBatch
 from recall_lightning.models.recall_model import RecallModel
+from recall_lightning.models.scoring import members
 
 
 def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool) -> tuple[Tensor, Tensor | None]:
@@ -38,10 +39,9 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
 
 def known_candidates(batch: TrainBatch, n_items: int, *, whole: bool) -> Tensor:
     """`(batch, candidates)` bool: the users' positives among the candidates; arguments as of `step_items`."""
-    known = torch.zeros(len(batch.known), n_items + 1, dtype=torch.bool, device=batch.known.device)
-    known.scatter_(1, torch.where(batch.known >= 0, batch.known, n_items), True)
+    known = members(batch.known, n_items)
     if whole:
-        return known[:, :-1] if batch.trainable is None else known[:, batch.trainable]
+        return known if batch.trainable is None else known[:, batch.trainable]
     return known[:, batch.items]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recall_lightning.errors import InputError
-from recall_lightning.meta.adaptation import members
+from recall_lightning.models.scoring import members
 from recall_lightning.modules.maml import MAMLRecallModule
 
 _SEED = 0

@@ -368,7 +368,7 @@ def test_weights_that_have_no_update_are_refused_by_the_batched_engine_which_nam
         r"weights of a GRU can't be adapted for many users at once: Linear, Shift, LayerNorm, LagBias can\. "
         r"Use model\.inner_loop\.engine: learn2learn"
     )
-    with pytest.raises(NotImplementedError, match=message):
+    with pytest.raises(InputError, match=message):
         given.adapt(inner_loop.adapt)
     assert hooks_of(given.tower) == []
     pytest.importorskip("learn2learn")
@@ -401,7 +401,7 @@ class OddTower(UserTower):
 ])  # fmt: skip
 def test_a_layer_called_in_a_way_that_its_update_would_get_wrong_is_refused(problem, call, message):
     given = problem(WholeTower, OddTower(call), LENGTHS)
-    with pytest.raises(NotImplementedError, match=rf"{message} can't be adapted .*: it must give 4 users a row each"):
+    with pytest.raises(InputError, match=rf"{message} can't be adapted .*: it must give 4 users a row each"):
         given.adapt(inner_loop.adapt)
     assert hooks_of(given.tower) == []
 
