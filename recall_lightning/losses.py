@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from recall_lightning.models.similarity import Cosine, Similarity
 from recall_lightning.recipe import Recipe
 from recall_lightning.regularizers import Regularizer
+from recall_lightning.softmax import softmax_loss
 
 
 class LossParts(NamedTuple):
@@ -96,15 +97,18 @@ class RecallLoss(Recipe, nn.Module):
         nothing = torch.zeros((), device=items.device)
         return sum((regularizer(items, parameters) for regularizer in self.regularizers), nothing)
 
-    def logits(self, users: Tensor, items: Tensor, shift: Tensor | None = None) -> Tensor:
-        """`s(u, v) / t - shift`, in float32 at least: bfloat16 would lose a softmax's small terms.
+    def factors(self, users: Tensor, items: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Vectors whose inner product is `s(u, v) / t - shift`, so that no pass over the logits is spent on either.
 
-        One matrix product: no pass over the `(..., items)` result is spent on t, or on the shift.
+        In float32 at least: bfloat16 would lose a softmax's small terms.
 
         Args:
             users: `(..., dim)` float.
             items: `(items, dim)` float.
             shift: `(items,)` float, such as log q.
+
+        Returns:
+            `(..., width)` and `(items, width)` float.
         """
         wide = torch.promote_types(torch.promote_types(users.dtype, items.dtype), torch.float32)
         with torch.autocast(users.device.type, enabled=False):
@@ -113,6 +117,12 @@ class RecallLoss(Recipe, nn.Module):
             if shift is not None:
                 left = torch.cat([left, left.new_ones(*left.shape[:-1], 1)], -1)
                 right = torch.cat([right, -shift.to(wide)[:, None]], -1)
+            return left, right
+
+    def logits(self, users: Tensor, items: Tensor, shift: Tensor | None = None) -> Tensor:
+        """`(..., items)` float: the product of `factors`, whose arguments these are."""
+        with torch.autocast(users.device.type, enabled=False):
+            left, right = self.factors(users, items, shift)
             return left @ right.T
 
     def nll(
@@ -138,8 +148,11 @@ class RecallLoss(Recipe, nn.Module):
         Returns:
             A scalar, or with `each` `(batch,)`; 0 without targets.
         """
-        logits = self.logits(users, items, log_q)
         present, row = targets >= 0, _filled(targets)
+        if not each:
+            left, right = self.factors(users, items, log_q)
+            return softmax_loss(left, right, targets, known) / present.sum().clamp(min=1)
+        logits = self.logits(users, items, log_q)
         positive = logits.gather(-1, row)
         if targets.shape[-1] == 1:
             if known is not None:
@@ -153,8 +166,7 @@ class RecallLoss(Recipe, nn.Module):
             total = torch.logaddexp(rest.logsumexp(-1, keepdim=True), positive)
         # no boolean indexing: its result's size would have to be waited for on a GPU
         losses = torch.where(present, total - positive, 0.0)
-        over = (1, 2) if each else (0, 1, 2)
-        return losses.sum(over) / present.sum(over).clamp(min=1)
+        return losses.sum((1, 2)) / present.sum((1, 2)).clamp(min=1)
 
 
 class BinaryRecallLoss(RecallLoss):

@@ -1,6 +1,7 @@
 """Losses of a vector that has several targets at once, and of each user alone."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -139,19 +140,38 @@ def some_batch(dtype=torch.float64):
     return users, items, targets, torch.randn(6, dtype=dtype) - 2, known
 
 
+class Nll(torch.nn.Module):
+    """A loss's `nll` as `forward`, which `functional_call` needs."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *args, **named):
+        return self.loss.nll(*args, **named)
+
+
 @pytest.mark.parametrize("similarity", [Cosine(), Dot(), Euclidean()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("kind", [RecallLoss, BinaryRecallLoss])
 def test_gradients_and_theirs_are_those_of_finite_differences(kind, similarity):
     users, items, targets, log_q, known = some_batch()
     loss = kind(similarity, temperature=0.7, learn_temperature=True).double()
 
-    def total(users, items, *parameters):
-        named = dict(zip(dict(loss.named_parameters()), parameters, strict=True))
-        return torch.func.functional_call(loss, named, (users, items, targets), {"log_q": log_q, "known": known}).total
+    def value(each, users, items, *parameters):
+        named = {f"loss.{n}": p for (n, _), p in zip(loss.named_parameters(), parameters, strict=True)}
+        return torch.func.functional_call(Nll(loss), named, (users, items, targets, log_q, known), {"each": each})
 
     inputs = [x.requires_grad_() for x in [users, items, *(p.detach().clone() for p in loss.parameters())]]
-    assert torch.autograd.gradcheck(total, inputs)
-    assert torch.autograd.gradgradcheck(total, inputs)
+    assert torch.autograd.gradcheck(partial(value, False), inputs)
+    assert torch.autograd.gradcheck(partial(value, True), inputs)
+    assert torch.autograd.gradgradcheck(partial(value, True), inputs)  # what the inner loop lessens
+
+
+def test_the_mean_over_all_targets_is_refused_a_second_derivative_rather_than_given_a_wrong_one():
+    users, items, targets, log_q, known = some_batch()
+    nll = RecallLoss().nll(users.requires_grad_(), items, targets, log_q, known)
+    with pytest.raises(RuntimeError, match=r"differentiated once.*each=True"):
+        torch.autograd.grad(nll, users, create_graph=True)
 
 
 def test_a_target_is_pushed_up_alone_and_no_other_target_down():

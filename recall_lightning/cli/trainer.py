@@ -13,6 +13,7 @@ from typing import Any, Literal
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+import torch
 import transformers
 import yaml
 from jsonargparse import ArgumentError
@@ -129,6 +130,8 @@ def run(given: list[str]) -> None:
         InputError: if a key, a value or a file can't be used.
     """
     _quiet()
+    if not torch.cuda.is_available():  # there it would cost digits; a CPU's products stay as exact, but are oneDNN's
+        torch.set_float32_matmul_precision("medium")
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
         _cli(RecallCLI, arguments)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import lightning as L
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
@@ -57,6 +58,9 @@ class RecallDataModule(L.LightningDataModule):
         n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
         max_encoded_items: most items a step that are encoded with gradient; the vectors of the others come from a
             cache (Zhang et al., KDD 2022). None: all of them.
+        sort_by_length: whether a batch's sequences are of about one length, which spares filling where lengths differ
+            much. Batches then differ in how many interactions they hold, which the chance of a batch's items to be
+            drawn doesn't know of: meant for `model.candidates: catalogue`.
         num_workers: processes that make batches.
         cache_dir: where read data and tokens are kept, by default the user's cache folder.
         seed: of every draw.
@@ -84,6 +88,7 @@ class RecallDataModule(L.LightningDataModule):
         history_tokens: int | None = None,
         n_negatives: int = 0,
         max_encoded_items: int | None = None,
+        sort_by_length: bool = False,
         num_workers: int = 0,
         cache_dir: str | None = None,
         seed: int = 0,
@@ -106,7 +111,7 @@ class RecallDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.max_history = batch_size, eval_batch_size, max_history
         self.max_text_tokens, self.history_tokens = max_text_tokens, history_tokens
         self.n_negatives, self.max_encoded_items = n_negatives, max_encoded_items
-        self.num_workers, self.seed = num_workers, seed
+        self.sort_by_length, self.num_workers, self.seed = sort_by_length, num_workers, seed
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
         self.save_hyperparameters(
             {
@@ -114,8 +119,8 @@ class RecallDataModule(L.LightningDataModule):
                 **asdict(self.filters),
                 "batch_size": batch_size, "eval_batch_size": eval_batch_size, "max_history": max_history,
                 "max_text_tokens": max_text_tokens, "history_tokens": history_tokens, "n_negatives": n_negatives,
-                "max_encoded_items": max_encoded_items, "num_workers": num_workers, "cache_dir": cache_dir,
-                "seed": seed,
+                "max_encoded_items": max_encoded_items, "sort_by_length": sort_by_length, "num_workers": num_workers,
+                "cache_dir": cache_dir, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them
         )  # fmt: skip
@@ -179,7 +184,11 @@ class RecallDataModule(L.LightningDataModule):
 
     def _train_loader(self, collate: TrainCollator) -> DataLoader[object]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(collate.spans), seed=self.seed, rank=rank, world_size=world_size)
+        lengths = torch.from_numpy(collate.spans[:, 1] - collate.spans[:, 0]) if self.sort_by_length else None
+        sampler = EpochSampler(
+            len(collate.spans), seed=self.seed, rank=rank, world_size=world_size, lengths=lengths,
+            batch_size=self.batch_size,
+        )  # fmt: skip
         if self.trainer:  # after a resume this is not epoch 0, and Lightning tells the sampler too late for workers
             sampler.set_epoch(self.trainer.current_epoch)
         self._loader = ResumableLoader(

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+POOL = 32  # batches
 
 
 class Keys(Dataset[Any]):
@@ -24,10 +27,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: of the shuffle.
         rank: this process.
         world_size: processes.
+        lengths: `(n,)` numbers, for batches of about equal ones: in each `POOL` batches' worth of the shuffled order
+            the indices are sorted by length, and the batches then shuffled again. None leaves them as they fall.
+        batch_size: of those batches, a process.
     """
 
-    def __init__(self, n: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, n: int, *, seed: int, rank: int = 0, world_size: int = 1, lengths: Tensor | None = None,
+        batch_size: int = 1,
+    ) -> None:  # fmt: skip
         self.n, self.seed, self.rank, self.world_size = n, seed, rank, world_size
+        self.lengths, self.batch = lengths, batch_size * world_size  # of all processes together
         self.epoch = 0
         self.skip = 0
 
@@ -39,7 +49,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return -(-self.n // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.n, generator=generator)
+        if self.lengths is not None:
+            pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in torch.split(order, POOL * self.batch)]
+            *batches, last = torch.split(torch.cat(pools), self.batch)  # the last may be smaller: it stays where it is
+            order = torch.cat([*(batches[i] for i in torch.randperm(len(batches), generator=generator)), last])
         order = order[torch.arange(len(self) * self.world_size) % self.n]  # around again for the last few
         skip, self.skip = self.skip, 0
         for index in order[self.rank :: self.world_size][skip:].tolist():

@@ -55,6 +55,29 @@ def test_ranks_together_walk_the_order_of_one_process():
     assert [index for pair in zip(*shares, strict=True) for index in pair] == indices(EpochSampler(6, seed=0))
 
 
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 9), st.integers(1, 3))
+def test_sorted_by_length_every_index_still_comes_once_and_ranks_share_batches_of_about_one_length(
+    lengths, batch_size, world_size
+):
+    n, settings = len(lengths), {"lengths": torch.tensor(lengths), "batch_size": batch_size, "seed": 0}
+    alone = EpochSampler(n, **settings)
+    assert sorted(indices(alone)) == list(range(n))
+    assert sorted(indices(alone, epoch=1)) == list(range(n))
+    shares = [indices(EpochSampler(n, rank=r, world_size=world_size, **settings)) for r in range(world_size)]
+    assert {len(share) for share in shares} == {-(-n // world_size)}
+    assert {index for share in shares for index in share} == set(range(n))
+
+
+def test_batches_sorted_by_length_hold_neighbours_in_length_in_an_order_that_tells_nothing_of_it():
+    lengths = torch.arange(64).flip(0)  # one pool: batch b holds four neighbours
+    order = indices(EpochSampler(64, seed=0, lengths=lengths, batch_size=4))
+    batches = [[int(lengths[i]) for i in order[at : at + 4]] for at in range(0, 64, 4)]
+    assert all(max(batch) - min(batch) == 3 for batch in batches)
+    firsts = [batch[0] for batch in batches]
+    assert firsts != sorted(firsts)
+    assert indices(EpochSampler(64, seed=0, lengths=lengths, batch_size=4), epoch=1) != order
+
+
 def test_skipping_holds_for_one_epoch():
     sampler = EpochSampler(10, seed=0)
     whole = indices(sampler)

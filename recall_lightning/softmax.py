@@ -1,0 +1,91 @@
+"""The softmax loss of many vectors against many candidates, a block of vectors at a time.
+
+As plain operations the logits, their exponentials and their gradients would each fill `positions x candidates` memory,
+and the time would go into moving them. Here the forward pass takes a block that fits the processor's cache, makes its
+loss and its gradient, and forgets it (as Cut Cross-Entropy does on a GPU, Wijmans et al., ICLR 2025): memory doesn't
+grow with the positions, and no pass over the logits leaves the cache.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MiB, 256 MiB of float32
+
+
+def softmax_loss(left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """Sum of `log(sum_c exp(z_c) + exp(z_target)) - z_target`, with `z = left @ right.T` and c the negatives.
+
+    It can be differentiated once: its gradient is made in the forward pass. Under autocast to bfloat16 the gradient's
+    two matrix products take its inputs in bfloat16; logits never are.
+
+    Args:
+        left: `(batch, positions, width)` float.
+        right: `(candidates, width)` float.
+        targets: `(batch, positions, relevant)` int64 rows of `right`, -1 where there is none; those of one vector are
+            no negatives of each other.
+        known: `(batch, candidates)` bool, True for what is no negative of any vector of a row; None for none.
+
+    Returns:
+        A scalar, of the type of `left`; 0 without targets.
+    """
+    half = torch.is_autocast_enabled(left.device.type) and left.dtype == torch.float32
+    with torch.autocast(left.device.type, enabled=False):
+        loss: Tensor = _SoftmaxLoss.apply(left, right, targets, known, torch.bfloat16 if half else left.dtype)
+        return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None, product_type: torch.dtype
+    ) -> Tensor:
+        n_positions, width = left.shape[1:]
+        vectors, rows = left.reshape(-1, width), targets.reshape(-1, targets.shape[-1])
+        asked = torch.arange(len(vectors), device=left.device)
+        if left.device.type == "cpu":  # elsewhere their number would have to be waited for
+            asked = asked[(rows >= 0).any(-1)]
+        wanted = any(ctx.needs_input_grad[:2])
+        total = vectors.new_zeros(())
+        of_left, of_right = torch.zeros_like(vectors), torch.zeros_like(right)
+        products = right.to(product_type)
+        step = max(1, LOGITS_AT_ONCE.get(left.device.type, 2**26) // max(1, len(right)))
+        for block in torch.split(asked, step):
+            own = vectors[block]
+            negatives = None if known is None else known[block // n_positions]
+            losses, logits = _block(own @ right.T, rows[block], negatives, gradient=wanted)
+            total += losses
+            if wanted:
+                slope = logits.to(product_type)
+                of_left[block] = (slope @ products).to(left.dtype)
+                of_right += slope.T @ own.to(product_type)
+        ctx.save_for_backward(of_left.view_as(left), of_right)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("this loss can be differentiated once (no create_graph): give nll each=True for more")
+        of_left, of_right = ctx.saved_tensors
+        return gradient * of_left, gradient * of_right, None, None, None
+
+
+def _block(logits: Tensor, targets: Tensor, known: Tensor | None, *, gradient: bool) -> tuple[Tensor, Tensor]:
+    """The loss of a block of logits `(vectors, candidates)`, and its gradient in them, written in their place."""
+    present = targets >= 0
+    row = torch.where(present, targets, targets.amax(-1, keepdim=True)).clamp(min=0)
+    positive = logits.gather(-1, row)
+    if known is not None:
+        logits.masked_fill_(known, -torch.inf)
+    logits.scatter_(-1, row, -torch.inf)
+    top = logits.amax(-1, keepdim=True).clamp_(min=torch.finfo(logits.dtype).min)  # -inf, if there is no negative
+    shares = logits.sub_(top).exp_()
+    rest = shares.sum(-1, keepdim=True)
+    total = torch.logaddexp(rest.log() + top, positive)
+    losses = torch.where(present, total - positive, 0.0).sum()
+    if gradient:
+        missed = torch.where(present, -torch.expm1(positive - total), 0.0)  # 1 - the chance that each target gets
+        shares.mul_(missed.sum(-1, keepdim=True) / rest.clamp(min=torch.finfo(rest.dtype).tiny))
+        shares.scatter_add_(-1, row, -missed)
+    return losses, shares
