@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ckpt", action="append", default=[], metavar="C.ckpt", help="a trained model; may be repeated"
     )
+    parser.add_argument(
+        "--fuse",
+        metavar="A,B",
+        help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores, by validation",
+    )
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
     parser.add_argument(
         "--models",
@@ -59,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
     from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.cache import Cache, data_fingerprint
+    from recall_lightning.baselines.fused import Fused
     from recall_lightning.baselines.registry import chosen
     from recall_lightning.baselines.report import Known, figures
     from recall_lightning.baselines.run import cases_of
@@ -71,6 +77,10 @@ def run(args: argparse.Namespace) -> None:
     data = data_of(args.config, args.keys)
     names = {None: QUICK, "all": [*QUICK, *SLOW]}.get(args.models) or args.models.split(",")
     baselines = list(chosen(data, names).values())  # wrong names and broken checkpoints are told before data is read
+    channels = args.fuse.split(",") if args.fuse else []
+    chosen(data, channels)
+    if channels and not args.ckpt:
+        raise InputError("--fuse: there is no model to fuse baselines with. Give it by --ckpt")
     trained = [Trained(path) for path in args.ckpt]
     data.setup()
     for model in trained:
@@ -84,7 +94,9 @@ def run(args: argparse.Namespace) -> None:
     cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     results: dict[str, Result] = {}
     left_out: dict[str, UnavailableError] = {}
-    contenders: list[Contender] = [*baselines, *trained]
+    # a channel is a contender of its own, since it is tuned and fitted where it is fused
+    fused = [Fused(model, channel) for model in trained for channel in chosen(data, channels).values()]
+    contenders: list[Contender] = [*baselines, *trained, *fused]
     for contender in contenders:
         try:
             results[contender.name] = run_contender(contender, data, cases, cache)

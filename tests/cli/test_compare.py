@@ -60,6 +60,15 @@ def test_a_checkpoint_stands_beside_the_baselines(config, capsys, typed):
     assert "fine-tuned (" in told.out
 
 
+def test_a_checkpoint_is_fused_with_each_baseline_that_is_named(config, capsys, typed):
+    main(["fit", "--config", str(config)])
+    capsys.readouterr()
+    ckpt = next(typed.rglob("best.ckpt"))
+    told = compare(capsys, config, "--models", "popularity", "--ckpt", ckpt, "--fuse", "markov,first")
+    fused = {line.partition(" + fine-tuned (")[0] for line in told.out.splitlines() if " + fine-tuned (" in line}
+    assert fused == {"Markov chain", "popularity among first"}
+
+
 def test_a_checkpoint_that_may_have_seen_the_answers_is_refused(config, capsys, typed):
     main(["fit", "--config", str(config)])
     capsys.readouterr()
@@ -138,6 +147,8 @@ def test_users_and_items_that_are_new_after_a_cut_are_told_apart(config, capsys,
         (["--models", "magic"], "no contender is called 'magic'"),
         (["--models", "popularity", "--by", "height"], "no column 'height'"),
         (["--ckpt", "gone.ckpt"], "gone.ckpt"),
+        (["--fuse", "markov"], "--fuse: there is no model to fuse baselines with. Give it by --ckpt"),
+        (["--fuse", "magic", "--ckpt", "gone.ckpt"], "no contender is called 'magic'"),
         (["--k", "0"], "no whole number from 1 up"),
     ],
 )

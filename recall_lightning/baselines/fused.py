@@ -1,0 +1,71 @@
+"""Fused: a checkpoint and a baseline as one model, the baseline's weight by validation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from recall_lightning.baselines.base import Contender
+from recall_lightning.baselines.trained import Trained
+from recall_lightning.baselines.tuning import tune
+from recall_lightning.data.batches import EvalBatch
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.data.interactions import Interactions
+from recall_lightning.fusion import WAYS
+from recall_lightning.models.scoring import set_aside
+
+_KEPT = 2**30  # bytes of channels' scores, so that trying a weight scores nobody anew
+
+
+class Fused(Contender):
+    """Recall by two channels: what the model scores, and what a baseline that was tuned by itself does.
+
+    A weight of 0 is the model alone, so that fusion is chosen only where the validation gains by it.
+
+    Args:
+        model: the checkpoint.
+        channel: the baseline.
+    """
+
+    score_grid: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "weight": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0), "way": tuple(WAYS)
+    }  # fmt: skip
+    counts_interactions = False
+
+    def __init__(self, model: Trained, channel: Contender) -> None:
+        self.model, self.channel = model, channel
+        self.name = f"{channel.name} + {model.name}"  # first what tells it from others: a table cuts long names
+        super().__init__()
+        # of the channel, since half an answer about new items would hide that the other half knows nothing of them
+        self.serves_new_items = channel.serves_new_items  # type: ignore[misc]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        channel = f"{type(self.channel).__module__}.{type(self.channel).__qualname__}"
+        return {**self.model.identity, "channel": channel, "of channel": self.channel.identity}
+
+    def fit(self, train: Interactions, data: RecallDataModule) -> None:
+        """Tune and fit the baseline, and encode the catalogue.
+
+        Raises:
+            UnavailableError: if the baseline can't take part.
+        """
+        tune(self.channel, data)
+        self.model.fit(train, data)
+        self.settings["of the baseline"] = self.channel.settings
+        self._kept: dict[bytes, list[Tensor]] = {}
+
+    def score(self, batch: EvalBatch) -> Tensor:
+        history = batch.history
+        key = history.numpy().tobytes() + batch.known.numpy().tobytes()
+        channels = self._kept.get(key)
+        if channels is None:
+            channels = []
+            for contender in (self.model, self.channel):
+                batch.history = history  # which contenders cut to what they read
+                channels.append(set_aside(contender.score(batch), known=batch.known))
+            used = sum(part.nbytes for kept in self._kept.values() for part in kept)
+            if used + sum(part.nbytes for part in channels) <= _KEPT:
+                self._kept[key] = channels
+        weight: float = self.settings["weight"]
+        return WAYS[self.settings["way"]](channels, [1.0, weight])
