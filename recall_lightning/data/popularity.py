@@ -23,7 +23,7 @@ def popularity_by_place(train: Interactions, n_items: int) -> NDArray[np.float32
 
     Returns:
         `(items + 1, windows)` float32, each column with mean 0 over the items; the last row is an item that training
-        doesn't know: as popular as the least popular one.
+        doesn't know: where its own begins, as popular as the least popular one.
     """
     place = np.arange(len(train)) - np.repeat(train.offsets[:-1], train.lengths)
     share = (np.bincount(train.items, minlength=n_items) + 1) / (len(train) + n_items)

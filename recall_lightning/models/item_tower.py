@@ -12,8 +12,9 @@ class ItemTower(Recipe, nn.Module):
     Args:
         dim: width of item vectors; None keeps the encoder's width, without a projection.
         residual: whether each item of the training catalogue has a learned vector of its own, added to its text's.
-        residual_dropout: share of items whose residual is left out, drawn anew each step, so that text alone stays a
-            good description (DropoutNet, Volkovs et al., NeurIPS 2017).
+        residual_dropout: share of items that a training step takes for new ones, drawn anew each step: without their
+            residual, and where the model has a prior, as popular as a new item. So text alone stays a good description,
+            and new items' scores are made for standing beside the others' (DropoutNet, Volkovs et al., NeurIPS 2017).
 
     Raises:
         ValueError: if a value is out of its range.
@@ -53,10 +54,18 @@ class ItemTower(Recipe, nn.Module):
         Returns:
             `(items, dim)` float.
         """
+        return self.vectors(text_vectors, self.drop(rows))
+
+    def drop(self, rows: Tensor) -> Tensor:
+        """Rows `(items,)`, in training with -1 for the share of items that this step takes for new ones."""
+        if not self.training or self.residual_dropout == 0:
+            return rows
+        kept = torch.rand(rows.shape, device=rows.device) >= self.residual_dropout
+        return torch.where(kept, rows, -1)
+
+    def vectors(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
+        """As `forward`, with nothing left out."""
         vectors: Tensor = self.projection(text_vectors)
         if self.residual is None:
             return vectors
-        present = rows >= 0
-        if self.training and self.residual_dropout > 0:
-            present = present & (torch.rand(rows.shape, device=rows.device) >= self.residual_dropout)
-        return vectors + self.residual[rows.clamp(min=0)] * present[:, None]
+        return vectors + self.residual[rows.clamp(min=0)] * (rows >= 0)[:, None]

@@ -6,6 +6,8 @@ and from their vector: a cosine alone says as much of a user of one item as of a
 behind those of the vectors, so that a score is still a function of one vector a user and one an item.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,9 +23,11 @@ SCALE = 0.1  # of items' coordinates, the users' being the inverse of it: an inn
 class ItemsWithPrior(nn.Module):
     """An item tower whose vectors end with the item's popularity.
 
+    How popular an item counts as that training doesn't know is learned, of the items that the tower takes for such.
+
     Args:
         tower: the item tower, already shaped.
-        popularity: `(items + 1, windows)` float, the last row for an item that was not in training.
+        popularity: `(items + 1, windows)` float, the last row where a new item's starts.
         temperature: that scores are divided by: at first the prior counts as a mean of log shares does in a softmax.
     """
 
@@ -32,7 +36,14 @@ class ItemsWithPrior(nn.Module):
     def __init__(self, tower: ItemTower, popularity: Tensor, temperature: float) -> None:
         super().__init__()
         self.tower = tower
-        self.register_buffer("popularity", SCALE * temperature * popularity)
+        self.register_buffer("popularity", SCALE * temperature * popularity[:-1])
+        self.new = nn.Parameter(SCALE * temperature * popularity[-1])
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *more: Any) -> None:
+        name = f"{prefix}popularity"
+        if f"{prefix}new" not in state and name in state:  # older checkpoints hold a new item's as one more row
+            state[name], state[f"{prefix}new"] = state[name][:-1], state[name][-1]
+        super()._load_from_state_dict(state, prefix, *more)
 
     @property
     def dim(self) -> int:
@@ -41,9 +52,11 @@ class ItemsWithPrior(nn.Module):
         return self.tower.dim + self.popularity.shape[1] + 1  # one where users have c
 
     def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
-        """As of `ItemTower`: `(items, dim)`; rows of -1 take the last row of the popularity."""
-        vectors: Tensor = self.tower(text_vectors, rows)
-        return torch.cat([vectors, self.popularity[rows].to(vectors.dtype), vectors.new_zeros(len(vectors), 1)], -1)
+        """As of `ItemTower`: `(items, dim)`."""
+        rows = self.tower.drop(rows)
+        vectors = self.tower.vectors(text_vectors, rows)
+        known = torch.where((rows >= 0)[:, None], self.popularity[rows.clamp(min=0)], self.new)
+        return torch.cat([vectors, known.to(vectors.dtype), vectors.new_zeros(len(vectors), 1)], -1)
 
 
 class UsersWithPrior(UserTower):

@@ -11,7 +11,7 @@ from recall_lightning.models.user_tower import MeanTower
 
 def towers(popularity, *, dim=3, temperature=0.5):
     """An item tower without projection and a mean, both with the prior."""
-    items, users = ItemTower(), MeanTower()
+    items, users = ItemTower(residual_dropout=0.0), MeanTower()
     items.shape(dim, len(popularity) - 1)
     return ItemsWithPrior(items, popularity, temperature), UsersWithPrior(users, dim, popularity.shape[1])
 
@@ -26,11 +26,35 @@ def test_at_first_a_score_over_the_temperature_is_the_similarity_plus_the_mean_l
     torch.testing.assert_close(scores, torch.tensor([[1 / 0.5 - 0.5, 0 - 2.5]]))
 
 
-def test_an_item_that_training_does_not_know_has_the_last_row_of_the_popularity():
+def test_an_item_that_training_does_not_know_begins_with_the_last_row_of_the_popularity():
     popularity = torch.tensor([[0.0], [-2.0], [-4.0]])
     item_tower, _ = towers(popularity, temperature=1.0)
     found = item_tower(torch.zeros(3, 3), torch.tensor([-1, 0, 1]))[:, -2] / SCALE
     assert found.tolist() == [-4.0, 0.0, -2.0]
+
+
+def test_items_taken_for_new_in_a_step_lose_residual_and_popularity_together_and_teach_what_new_ones_get():
+    popularity = torch.tensor([[1.0], [1.0], [-4.0]])
+    inside = ItemTower(residual=True, residual_dropout=0.5)
+    inside.shape(1, 2)
+    inside.residual.data.fill_(7.0)
+    tower = ItemsWithPrior(inside, popularity, 1.0)
+    rows = torch.tensor([0, 1]).repeat(2000)
+    found = tower.train()(torch.zeros(len(rows), 1), rows)
+    taken = found[:, 0] == 0
+    assert 0.45 < taken.float().mean() < 0.55
+    assert torch.where(taken, -4.0, 1.0).equal(found[:, 1] / SCALE)
+    found[:, 1].sum().backward()
+    assert tower.new.grad.tolist() == [taken.sum().item()]
+    kept = tower.eval()(torch.zeros(len(rows), 1), rows)
+    assert (kept[:, 0] == 7).all()
+    torch.testing.assert_close(kept[:, 1] / SCALE, torch.ones(len(rows)))
+
+
+def test_a_checkpoint_that_holds_a_new_items_popularity_as_a_last_row_still_loads():
+    older, (tower, _) = torch.tensor([[0.5], [0.25], [-1.0]]), towers(torch.zeros(3, 1))
+    tower.load_state_dict({"popularity": older})
+    assert tower(torch.zeros(3, 3), torch.tensor([-1, 0, 1]))[:, -2].tolist() == [-1.0, 0.5, 0.25]
 
 
 def test_the_weights_depend_on_how_many_items_are_known_and_padding_is_none():
