@@ -143,7 +143,8 @@ class RecallLoss(Recipe, nn.Module):
             targets: `(batch, positions, relevant)` int64, -1 where there is none.
             log_q: as of `forward`.
             known: as of `forward`.
-            each: whether each user's own mean is wanted, not the mean over the targets of all.
+            each: whether each user's own mean is wanted, which can be differentiated twice, as an inner loop needs; the
+                mean over the targets of all can once.
 
         Returns:
             A scalar, or with `each` `(batch,)`; 0 without targets.

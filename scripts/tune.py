@@ -10,6 +10,8 @@ a config to be given after the one that was searched on.
 """
 
 import argparse
+import importlib.util
+import json
 import logging
 import subprocess
 import sys
@@ -42,31 +44,61 @@ def main(given: list[str]) -> None:
     parser.add_argument("--minutes", type=float, help="no trial begins after so long")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     asked, flags = parser.parse_known_args(given)
-    try:
-        import optuna
-    except ImportError as error:
-        raise InputError(
-            f"optuna can't be imported ({error}). Install it: pip install 'recall-lightning[tune]'"
-        ) from error
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("optuna is not installed: pip install 'recall-lightning[tune]'")
     space = read_space(asked.space)
     first = {key: values["choice"][0] if "choice" in values else values["low"] for key, values in space.items()}
     told = _program(["fit", *flags, *_as_flags(first), "--print_config"])
     if told.returncode:
         raise InputError(f"{asked.space}, with the flags given: {told.stderr.strip() or 'fit refused them'}")
-
-    asked.study.parent.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name="tune", storage=f"sqlite:///{asked.study}", direction="maximize", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=asked.seed),
-    )  # fmt: skip
-    if earlier := len(study.trials):
-        print(f"{earlier} trials are in {asked.study} already: going on", flush=True)
+    higher = yaml.safe_load(told.stdout)["checkpoint"]["mode"] == "max"
+    study = open_study(asked.study, {"space": space, "flags": flags}, asked.seed, higher=higher)
     study.optimize(
         lambda trial: run_trial(trial, space, flags), n_trials=asked.trials, catch=(InputError,), callbacks=[_tell],
         timeout=None if asked.minutes is None else 60 * asked.minutes,
     )  # fmt: skip
     report(study, asked.study.with_suffix(".best.yaml"))
+
+
+def open_study(path: Path, searched: dict[str, Any], seed: int, *, higher: bool) -> "optuna.Study":
+    """The study that a file holds, made where there is none.
+
+    Args:
+        path: the file.
+        searched: space and flags; one study compares trials of the same ones alone.
+        seed: of the search.
+        higher: whether the larger of two values is the better one.
+
+    Raises:
+        InputError: if the file is no study, or one of another search.
+    """
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(
+            study_name="tune", storage=f"sqlite:///{path}", load_if_exists=True,
+            direction="maximize" if higher else "minimize",
+        )  # fmt: skip
+    except DatabaseError as error:
+        raise InputError(f"{path}: no study ({error.orig}). Give --study a new name, such as tune.db") from error
+    earlier = len(study.trials)
+    # a seed used twice would draw again the trials that are there already
+    study.sampler = optuna.samplers.TPESampler(seed=seed + earlier)
+    before = study.user_attrs.get("searched")
+    if before is None:
+        study.set_user_attr("searched", searched)
+    elif before != searched:
+        (what, *_) = [name for name in searched if before[name] != searched[name]]
+        raise InputError(
+            f"{path}: a study of {what} {before[what]}, but {searched[what]} is given, and their trials don't compare. "
+            "Give the same, or --study a new name"
+        )
+    if earlier:
+        print(f"{earlier} trials are in {path} already: going on", flush=True)
+    return study
 
 
 def read_space(path: Path) -> dict[str, dict[str, Any]]:
@@ -139,21 +171,23 @@ def report(study: "optuna.Study", path: Path) -> None:
     done = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     if not done:
         raise InputError("no trial came to an end: the lines above tell why")
-    for trial in sorted(done, key=lambda trial: -(trial.value or 0))[:5]:
+    higher = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    for trial in sorted(done, key=lambda trial: trial.value or 0.0, reverse=higher)[:5]:
         print(f"{trial.value:.4f}  {_as_text(trial.params)}")
-    if len(done) >= 8:
-        importance = optuna.importance.get_param_importances(study)
-        print("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in importance.items()))
     settings: dict[str, Any] = {}
     for key, value in study.best_params.items():
         *parents, leaf = key.split(".")
         inside = settings
         for parent in parents:
             inside = inside.setdefault(parent, {})
-        inside[leaf] = value
+        has_arguments = any(other.startswith(f"{key}.") for other in study.best_params)
+        inside[leaf] = {"class_path": value} if has_arguments else value
     with written_whole(path) as file:
         file.write(f"# {study.best_value:.4f} on validation, the best of {len(done)} trials\n".encode())
         file.write(yaml.safe_dump(settings).encode())
+    if len(done) >= 8:
+        importance = optuna.importance.get_param_importances(study)
+        print("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in importance.items()))
     print(f"the best settings are in {path}: give it after the config, by --config {path}")
 
 
@@ -163,7 +197,11 @@ def _program(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _as_flags(settings: Mapping[str, Any]) -> list[str]:
-    return [word for key, value in settings.items() for word in (f"--{key}", yaml.safe_dump(value).split("\n")[0])]
+    return [word for key, value in settings.items() for word in (f"--{key}", _as_flag(value))]
+
+
+def _as_flag(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

@@ -63,10 +63,72 @@ def test_trials_that_fail_are_told_and_leave_no_config(config, capsys):
     assert not list(config.parent.rglob("*.best.yaml"))
 
 
+@pytest.mark.parametrize(("direction", "best"), [("maximize", 7), ("minimize", 0)])
+def test_the_report_puts_the_better_value_first_and_tells_what_mattered(tmp_path, capsys, direction, best):
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(direction=direction)
+    for size in range(8):
+        ranges = {"data.batch_size": optuna.distributions.IntDistribution(0, 7)}
+        trial = optuna.trial.create_trial(params={"data.batch_size": size}, distributions=ranges, value=size / 10)
+        study.add_trial(trial)
+    tune.report(study, tmp_path / "best.yaml")
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"{best / 10:.4f}  data.batch_size {best}"
+    assert "importance: data.batch_size 1.00" in told
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {"data": {"batch_size": best}}
+
+
 def test_a_key_that_the_config_does_not_have_is_refused_before_the_first_trial(config):
     with pytest.raises(InputError, match=r"space\.yaml, with the flags given: .*colour"):
         search(config, {"data.colour": {"choice": ["red"]}}, 1)
     assert not (config.parent / "studies").exists()
+
+
+def trials(config):
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{config.parent / 'studies' / 'small.db'}"
+    return optuna.load_study(study_name="tune", storage=storage).trials
+
+
+def test_a_search_that_goes_on_draws_other_settings_than_it_began_with(config):
+    space = {"model.optimizer.tower_lr": {"low": 0.001, "high": 0.01, "log": True}}
+    search(config, space, 1)
+    search(config, space, 1)
+    first, second = (trial.params for trial in trials(config))
+    assert first != second
+
+
+def test_a_study_of_another_space_is_refused_and_stays_as_it_was(config):
+    search(config, {"data.batch_size": {"choice": [2]}}, 1)
+    with pytest.raises(InputError, match=r"small\.db: a study of space .*--study a new name"):
+        search(config, {"data.batch_size": {"choice": [2, 3]}}, 1)
+    assert len(trials(config)) == 1
+
+
+def test_a_file_that_is_no_study_is_refused_and_kept(config):
+    path = config.parent / "studies" / "small.db"
+    path.parent.mkdir()
+    path.write_text("user_id,item_id\n" * 99)
+    with pytest.raises(InputError, match=r"small\.db: no study \(file is not a database\)"):
+        search(config, {"data.batch_size": {"choice": [2]}}, 1)
+    assert path.read_text() == "user_id,item_id\n" * 99
+
+
+def test_a_choice_may_be_a_list_and_a_class_comes_with_its_arguments(config, capsys):
+    space = {
+        "model.ks": {"choice": [[10, 20]]},
+        "model.user_tower": {"choice": ["recall_lightning.TransformerTower"]},
+        "model.user_tower.init_args.layers": {"choice": [1]},
+    }
+    best = search(config, space, 1)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        program(["fit", "--config", str(config), "--config", str(best), "--print_config"])
+    assert not ended.value.code
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert printed["ks"] == [10, 20]
+    assert printed["user_tower"]["class_path"].endswith("TransformerTower")
+    assert printed["user_tower"]["init_args"]["layers"] == 1
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Contender(ABC):
     name: str
     fit_grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     score_grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
-    serves_new_items: ClassVar[bool] = False
+    serves_new_items: bool = False
     counts_interactions: ClassVar[bool] = True
 
     def __init__(self, **settings: Any) -> None:

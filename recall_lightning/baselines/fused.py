@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from recall_lightning.baselines.base import Contender
 from recall_lightning.baselines.trained import Trained
@@ -14,6 +14,7 @@ from recall_lightning.data.interactions import Interactions
 from recall_lightning.fusion import WAYS
 from recall_lightning.models.scoring import set_aside
 
+WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # of the baseline, the model's being 1
 _KEPT = 2**30  # bytes of channels' scores, so that trying a weight scores nobody anew
 
 
@@ -27,17 +28,18 @@ class Fused(Contender):
         channel: the baseline.
     """
 
+    # one setting, since a search by coordinates would try no other way where the first one gains nothing
     score_grid: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "weight": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0), "way": tuple(WAYS)
-    }  # fmt: skip
+        "way and weight": tuple((way, weight) for way in WAYS for weight in WEIGHTS)
+    }
     counts_interactions = False
 
     def __init__(self, model: Trained, channel: Contender) -> None:
         self.model, self.channel = model, channel
         self.name = f"{channel.name} + {model.name}"  # first what tells it from others: a table cuts long names
         super().__init__()
-        # of the channel, since half an answer about new items would hide that the other half knows nothing of them
-        self.serves_new_items = channel.serves_new_items  # type: ignore[misc]
+        # half an answer about new items would hide that the other half knows nothing of them
+        self.serves_new_items = channel.serves_new_items
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -53,11 +55,11 @@ class Fused(Contender):
         tune(self.channel, data)
         self.model.fit(train, data)
         self.settings["of the baseline"] = self.channel.settings
-        self._kept: dict[bytes, list[Tensor]] = {}
+        self._kept: dict[tuple[Size, bytes, bytes], list[Tensor]] = {}
 
     def score(self, batch: EvalBatch) -> Tensor:
         history = batch.history
-        key = history.numpy().tobytes() + batch.known.numpy().tobytes()
+        key = (history.shape, history.numpy().tobytes(), batch.known.numpy().tobytes())
         channels = self._kept.get(key)
         if channels is None:
             channels = []
@@ -67,5 +69,5 @@ class Fused(Contender):
             used = sum(part.nbytes for kept in self._kept.values() for part in kept)
             if used + sum(part.nbytes for part in channels) <= _KEPT:
                 self._kept[key] = channels
-        weight: float = self.settings["weight"]
-        return WAYS[self.settings["way"]](channels, [1.0, weight])
+        way, weight = self.settings["way and weight"]
+        return WAYS[way](channels, [1.0, weight])

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from recall_lightning.cli.main import add_config, positive
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     names = {None: QUICK, "all": [*QUICK, *SLOW]}.get(args.models) or args.models.split(",")
     baselines = list(chosen(data, names).values())  # wrong names and broken checkpoints are told before data is read
     channels = args.fuse.split(",") if args.fuse else []
-    chosen(data, channels)
+    chosen(data, channels)  # as for all names
     if channels and not args.ckpt:
         raise InputError("--fuse: there is no model to fuse baselines with. Give it by --ckpt")
     trained = [Trained(path) for path in args.ckpt]
@@ -94,9 +96,10 @@ def run(args: argparse.Namespace) -> None:
     cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     results: dict[str, Result] = {}
     left_out: dict[str, UnavailableError] = {}
-    # a channel is a contender of its own, since it is tuned and fitted where it is fused
-    fused = [Fused(model, channel) for model in trained for channel in chosen(data, channels).values()]
-    contenders: list[Contender] = [*baselines, *trained, *fused]
+    # each has a channel of its own, which is tuned and fitted where it is fused; one at a time, since each keeps the
+    # scores of many users
+    fused = (Fused(model, channel) for model in trained for channel in chosen(data, channels).values())
+    contenders: Iterator[Contender] = chain(baselines, trained, fused)
     for contender in contenders:
         try:
             results[contender.name] = run_contender(contender, data, cases, cache)

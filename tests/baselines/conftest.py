@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,22 @@ def ask():
         return contender.score(EvalBatch(rows, history, history[:, :0], history[:, :0])).detach().numpy()
 
     return score
+
+
+@pytest.fixture
+def fit_once(tmp_path):
+    """Trains a module for an epoch: the trainer, and the path of the checkpoint."""
+
+    def fit(module, data):
+        trainer = L.Trainer(
+            max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+        )  # fmt: skip
+        trainer.fit(module, data)
+        trainer.save_checkpoint(tmp_path / "made.ckpt")
+        return trainer, str(tmp_path / "made.ckpt")
+
+    return fit
 
 
 @pytest.fixture

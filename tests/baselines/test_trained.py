@@ -1,6 +1,5 @@
 """Trained: a checkpoint in a comparison is the model that was trained, whatever else the config says."""
 
-import lightning as L
 import pytest
 import torch
 
@@ -22,18 +21,13 @@ def read(typed, tiny_encoder, tmp_path):
 
 
 @pytest.fixture(params=[(MeanTower, None), (TextTower, 32)], ids=["of vectors", "of text"])
-def trained(request, read, tiny_encoder, tmp_path):
+def trained(request, read, tiny_encoder, fit_once):
     tower, history_tokens = request.param
     data = read(history_tokens=history_tokens)
     module = RecallModule(EncoderConfig(str(tiny_encoder)), tower(), ItemTower(), ks=[2])
-    trainer = L.Trainer(
-        max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
-    )  # fmt: skip
-    trainer.fit(module, data)
-    trainer.save_checkpoint(tmp_path / "made.ckpt")
+    trainer, path = fit_once(module, data)
     (told,) = trainer.test(module, data, verbose=False)
-    return Trained(str(tmp_path / "made.ckpt")), told, data
+    return Trained(path), told, data
 
 
 def scores(contender, data):
