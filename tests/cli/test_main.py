@@ -226,6 +226,8 @@ def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_pa
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # a shell has what it starts in the background ignore it, these tests too, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "kept" / "best.ckpt").exists():
