@@ -11,7 +11,6 @@ a config to be given after the one that was searched on.
 
 import argparse
 import importlib.util
-import json
 import logging
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from recall_lightning.cli.flags import as_config, as_flags
 from recall_lightning.errors import InputError
 from recall_lightning.whole import written_whole
 
@@ -48,7 +48,7 @@ def main(given: list[str]) -> None:
         raise InputError("optuna is not installed: pip install 'recall-lightning[tune]'")
     space = read_space(asked.space)
     first = {key: values["choice"][0] if "choice" in values else values["low"] for key, values in space.items()}
-    told = _program(["fit", *flags, *_as_flags(first), "--print_config"])
+    told = _program(["fit", *flags, *as_flags(first), "--print_config"])
     if told.returncode:
         raise InputError(f"{asked.space}, with the flags given: {told.stderr.strip() or 'fit refused them'}")
     higher = yaml.safe_load(told.stdout)["checkpoint"]["mode"] == "max"
@@ -145,7 +145,7 @@ def run_trial(trial: "optuna.Trial", space: Mapping[str, Mapping[str, Any]], fla
             chosen[key] = trial.suggest_float(key, values["low"], values["high"], log=values.get("log", False))
     with tempfile.TemporaryDirectory() as folder:
         quiet = ["--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--checkpoint.dirpath", folder]
-        told = _program(["fit", *flags, *_as_flags(chosen), *quiet])
+        told = _program(["fit", *flags, *as_flags(chosen), *quiet])
         if told.returncode:
             raise InputError((told.stderr.strip().splitlines() or ["fit failed"])[-1])
         return best_score(Path(folder) / "best.ckpt")
@@ -174,17 +174,9 @@ def report(study: "optuna.Study", path: Path) -> None:
     higher = study.direction == optuna.study.StudyDirection.MAXIMIZE
     for trial in sorted(done, key=lambda trial: trial.value or 0.0, reverse=higher)[:5]:
         print(f"{trial.value:.4f}  {_as_text(trial.params)}")
-    settings: dict[str, Any] = {}
-    for key, value in study.best_params.items():
-        *parents, leaf = key.split(".")
-        inside = settings
-        for parent in parents:
-            inside = inside.setdefault(parent, {})
-        has_arguments = any(other.startswith(f"{key}.") for other in study.best_params)
-        inside[leaf] = {"class_path": value} if has_arguments else value
     with written_whole(path) as file:
         file.write(f"# {study.best_value:.4f} on validation, the best of {len(done)} trials\n".encode())
-        file.write(yaml.safe_dump(settings).encode())
+        file.write(yaml.safe_dump(as_config(study.best_params)).encode())
     if len(done) >= 8:
         importance = optuna.importance.get_param_importances(study)
         print("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in importance.items()))
@@ -194,14 +186,6 @@ def report(study: "optuna.Study", path: Path) -> None:
 def _program(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """A run of the program in a process of its own, whose memory is free again afterwards."""
     return subprocess.run([sys.executable, "-m", "recall_lightning", *arguments], capture_output=True, text=True)
-
-
-def _as_flags(settings: Mapping[str, Any]) -> list[str]:
-    return [word for key, value in settings.items() for word in (f"--{key}", _as_flag(value))]
-
-
-def _as_flag(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

@@ -6,8 +6,9 @@ import re
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 # set before the libraries are loaded: a run's log is for its results
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -32,6 +33,9 @@ from recall_lightning.modules.loading import kind_of
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 
+if TYPE_CHECKING:
+    from recall_lightning.cli.auto import Automatic
+
 METHODS = {"recall": (RecallModule, RecallDataModule), "maml": (MAMLRecallModule, EpisodeDataModule)}
 
 
@@ -50,6 +54,10 @@ class RecallCLI(LightningCLI):
         parser.add_argument(
             "--method", type=Literal["recall", "maml"], default="recall",
             help="how it learns: from histories (RecallModule), or from users as tasks (MAMLRecallModule)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--auto.minutes", type=float | None, default=None,
+            help="choose settings by short runs on the validation cases, then train: within so many minutes",
         )  # fmt: skip
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
@@ -134,7 +142,11 @@ def run(given: list[str]) -> None:
         torch.set_float32_matmul_precision("medium")
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
-        _cli(RecallCLI, arguments)
+        auto = _automatic(arguments) if given[0] == "fit" else None
+        done = _cli(RecallCLI, [*arguments, *(auto.flags if auto else [])])
+        best = done.trainer.checkpoint_callback
+        if auto and isinstance(best, ModelCheckpoint) and best.best_model_path:
+            auto.finish(Path(best.best_model_path), done.datamodule)
 
 
 def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = False) -> RecallDataModule:
@@ -177,12 +189,32 @@ def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
         raise InputError(str(error)) from error
 
 
+def _automatic(arguments: list[str]) -> "Automatic | None":
+    """The search that flags or configs ask for, done; None where they ask for none."""
+    named = [word for word in arguments if word.partition("=")[0] == "--auto.minutes"]
+    configs = [_read_yaml(path) for name, path in _pairs(arguments) if name == "--config"]
+    if not named and not any(isinstance(settings, dict) and "auto" in settings for settings in configs):
+        return None
+    from recall_lightning.cli.auto import Automatic, minutes_of
+
+    program = _cli(ParsedOnly, arguments)
+    minutes = minutes_of(program)
+    if minutes is None:
+        return None
+    return Automatic(arguments, minutes, partial(_cli, ParsedOnly), program)
+
+
+def _pairs(arguments: list[str]) -> list[tuple[str, str]]:
+    """Each word with the one after it, a flag that is joined to its value by `=` as two."""
+    flags = [word.split("=", 1) if word.startswith("--") else [word] for word in arguments]
+    words = [part for flag in flags for part in flag]
+    return list(zip(words, [*words[1:], ""], strict=True))
+
+
 def _method(arguments: list[str]) -> str:
     """The method that flags or else configs name: what the parser knows only once it is made for one."""
     found = "recall"
-    flags = [word.split("=", 1) if word.startswith("--") else [word] for word in arguments]
-    words = [part for flag in flags for part in flag]
-    given = list(zip(words, [*words[1:], ""], strict=True))
+    given = _pairs(arguments)
     for path in [value for name, value in given if name == "--config"]:
         settings = _read_yaml(path)
         found = settings.get("method", found) if isinstance(settings, dict) else found

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recall_lightning.baselines.evaluate import stack_ranks
-from recall_lightning.baselines.text_vectors import kept_vectors, weights_digest
 from recall_lightning.data.batches import EvalBatch, EvalCollator
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.sampler import Keys
@@ -21,6 +20,7 @@ from recall_lightning.meta.fast_weights import FastWeights
 from recall_lightning.meta.step_sizes import StepSizes
 from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.scoring import SCORES_AT_ONCE, score_chunks
+from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.recipe import build

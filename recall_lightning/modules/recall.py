@@ -25,6 +25,7 @@ from recall_lightning.modules.candidates import known_candidates, placed, step_i
 from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
 from recall_lightning.modules.portable import PortableModule
 from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
@@ -188,8 +189,13 @@ class RecallModule(PortableModule):
             return
         if self._refreshed_at_step >= 0 and not self.model.encoder.trained:
             return
+        encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
-            vectors = encode_texts(self.model.encoder, self.tokens, self.device)
+            if encoder.trained:
+                vectors = encode_texts(encoder, self.tokens, self.device)
+            else:
+                digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
+                vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
         self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
         self._refreshed_at_step = self.global_step
 

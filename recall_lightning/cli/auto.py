@@ -1,0 +1,214 @@
+"""`fit --auto.minutes N`: settings by the data's own validation, then the training itself, within N minutes."""
+
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from recall_lightning.auto import CHANGES, LONGEST, Change, Settings, by_size, climb, epochs_of_a_trial
+from recall_lightning.cli.flags import as_config, as_flags
+from recall_lightning.errors import InputError
+from recall_lightning.whole import written_whole
+
+if TYPE_CHECKING:
+    from recall_lightning.cli.trainer import RecallCLI
+    from recall_lightning.data.datamodule import RecallDataModule
+
+SEARCHING = 0.6  # of the time
+TRAINING = 0.7  # of what is left then; the rest is for what to fuse the model with
+CHANNELS = ("markov", "item-knn", "tf-idf")  # what the model doesn't know by heart: pairs of items, and words
+
+log = logging.getLogger(__name__)
+
+
+class Automatic:
+    """Searches settings of `fit` when it is made; later, what to fuse the trained model with.
+
+    Args:
+        given: the command `fit` and its flags.
+        minutes: for search, training and the choice of what to fuse.
+        parse: makes a program of flags, without running it.
+        program: of the flags as given.
+
+    Attributes:
+        flags: to be added to those given: what was chosen.
+
+    Raises:
+        InputError: if there is nothing to search for here, or data or a setting can't be used.
+    """
+
+    def __init__(
+        self, given: list[str], minutes: float, parse: Callable[[list[str]], "RecallCLI"], program: "RecallCLI"
+    ) -> None:
+        self.given, self.parse = given, parse
+        self.named = {word.partition("=")[0] for word in given if word.startswith("--")}
+        self._check(minutes, program)
+        self.began, self.seconds, self.epoch_seconds = time.monotonic(), 60 * minutes, 0.0
+        self.lines: list[str] = []
+        self.chosen = self._search(program.datamodule, int(program.trainer.max_epochs or LONGEST))
+        self.flags = as_flags({**self.chosen, "auto.minutes": None})
+
+    def _check(self, minutes: float, program: "RecallCLI") -> None:
+        if not minutes > 0:
+            raise InputError(f"auto.minutes is {minutes}: give a number above 0, or null for the settings as they are")
+        if program.model.is_meta:
+            raise InputError("auto.minutes: there is nothing to search with `method: maml`. Search its base model's")
+        if "--ckpt_path" in self.named:
+            raise InputError("auto.minutes: a run goes on with the settings it began with: give its own config.yaml")
+        if program.trainer.world_size > 1:
+            raise InputError(
+                "auto.minutes: a search runs in one process, but the Trainer has several. Search with "
+                "--trainer.devices 1, then train with the auto.yaml that it leaves"
+            )
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.seconds - (time.monotonic() - self.began)
+
+    def _search(self, data: "RecallDataModule", most_epochs: int) -> dict[str, Any]:
+        """The settings of the best short run, and how many epochs there is time for."""
+        data.setup()
+        start: dict[str, Any] = {}
+        for change in by_size(data.split.train.lengths, len(data.catalogue)):
+            if self._open(change):
+                start |= change.settings
+                self._say(f"{_as_text(change.settings)}: {change.why}")
+        changes = tuple(change for change in CHANGES if self._open(change))
+        self._say(f"{len(changes)} changes to try in {SEARCHING * self.seconds / 60:.0f} minutes")
+        chosen, best = climb(start, changes, self._trial, self._more_time, self._tell)
+        self._say(f"chosen, at {best:.4f} after a short run: {_as_text(chosen) or 'the settings as they were'}")
+        epochs = int(max(1, TRAINING * self.left / self.epoch_seconds))
+        if epochs < most_epochs:
+            self._say(f"trainer.max_epochs {epochs}: {most_epochs} would take too long")
+            chosen["trainer.max_epochs"] = epochs
+        return chosen
+
+    def _open(self, change: Change) -> bool:
+        """Whether no flag has said already what a change would."""
+        return not any(f"--{key}" in self.named for key in change.settings)
+
+    def _trial(self, settings: Settings) -> float:
+        """The best validation metric of a short run."""
+        first = not self.epoch_seconds
+        if first:  # makes the text vectors, too, which the others take from the cache
+            self._short_run(settings, 1)
+            self._short_run(settings, 1)
+            self.epochs = epochs_of_a_trial(SEARCHING * self.left, self.epoch_seconds, len(CHANGES) + 1)
+        try:
+            value = self._short_run(settings, self.epochs)
+        except InputError as error:  # a change doesn't fit what else the config says
+            if first:
+                raise
+            self._say(str(error))
+            return -math.inf
+        if first:
+            self._say(f"before any: {value:.4f}, in {self.epochs} epochs of {self.epoch_seconds:.0f} s")
+        return value
+
+    def _short_run(self, settings: Settings, epochs: int) -> float:
+        """The best validation metric."""
+        with tempfile.TemporaryDirectory() as folder:
+            quiet = {
+                "trainer.logger": False, "trainer.enable_progress_bar": False,
+                "checkpoint.dirpath": folder, "trainer.max_epochs": epochs, "early_stopping.patience": 2,
+                "auto.minutes": None,
+            }  # fmt: skip
+            program = self.parse([*self.given, *as_flags({**settings, **quiet})])
+            trainer, needed = program.trainer, (ModelCheckpoint, EarlyStopping)
+            callbacks = [each for each in trainer.callbacks if isinstance(each, needed)]  # type: ignore[attr-defined]
+            trainer.callbacks = callbacks  # type: ignore[attr-defined]
+            began = time.monotonic()
+            with _silent("recall_lightning", "lightning.pytorch"):
+                trainer.fit(program.model, program.datamodule)
+            self.epoch_seconds = (time.monotonic() - began) / max(trainer.current_epoch, 1)
+            best = trainer.checkpoint_callback
+            assert isinstance(best, ModelCheckpoint)
+            assert best.best_model_score is not None
+            return float(best.best_model_score)
+
+    def _more_time(self) -> bool:
+        return self.left > (1 - SEARCHING) * self.seconds
+
+    def _tell(self, change: Change, value: float, kept: bool) -> None:
+        self._say(f"{_as_text(change.settings)} ({change.why}): {value:.4f}{', kept' if kept else ''}")
+
+    def _say(self, line: str) -> None:
+        self.lines.append(line)
+        log.info("auto: %s", line)
+
+    def finish(self, checkpoint: Path, data: "RecallDataModule") -> None:
+        """Keep what was chosen beside the checkpoint, and tell which baseline the model gains by.
+
+        Args:
+            checkpoint: the trained model.
+            data: that it was trained on.
+        """
+        self._fusion(checkpoint, data)
+        path = checkpoint.with_name("auto.yaml")
+        with written_whole(path) as file:
+            file.write("".join(f"# {line}\n" for line in self.lines).encode())
+            file.write(yaml.safe_dump(as_config({**self.chosen, "auto.minutes": None})).encode())
+        log.info("auto: kept in %s, to be given after the config", os.path.relpath(path))
+
+    def _fusion(self, checkpoint: Path, data: "RecallDataModule") -> None:
+        from recall_lightning.baselines.base import UnavailableError
+        from recall_lightning.baselines.fused import Fused
+        from recall_lightning.baselines.registry import chosen
+        from recall_lightning.baselines.trained import Trained
+        from recall_lightning.baselines.tuning import tune
+
+        best: tuple[float, str] = (0.0, "")
+        model = Trained(str(checkpoint))
+        for name, channel in chosen(data, CHANNELS).items():
+            if self.left < 0:
+                self._say(f"no time left to fuse with {name}")
+                continue
+            fused = Fused(model, channel)
+            try:
+                recall = tune(fused, data).recall
+            except UnavailableError as why:
+                self._say(f"fused with {name}: {why}")
+                continue
+            way, weight = fused.settings["way and weight"]
+            self._say(f"fused with {name}: {recall:.4f}, " + (f"by {way}s, weight {weight}" if weight else "no gain"))
+            if weight and recall > best[0]:
+                best = (recall, name)
+        if best[1]:
+            self._say(f"give `compare` and `recommend` --fuse {best[1]}")
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """No words but warnings of these loggers."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def minutes_of(program: "RecallCLI") -> float | None:
+    """What `auto.minutes` says, None where it is not to search."""
+    minutes: float | None = program.config[str(program.subcommand)]["auto"]["minutes"]
+    return minutes
+
+
+def _as_text(settings: Settings) -> str:
+    shown = []
+    for key, value in settings.items():
+        name = key.removeprefix("model.").removeprefix("data.").replace(".init_args", "")
+        shown.append(f"{name} {value.rpartition('.')[2] if isinstance(value, str) else value}")
+    return ", ".join(shown)

@@ -1,0 +1,98 @@
+"""fit --auto.minutes: what it says, trains and leaves."""
+
+import re
+
+import pytest
+import yaml
+
+import recall_lightning.cli.auto as auto
+from recall_lightning.auto import Change
+from recall_lightning.cli.main import main
+from recall_lightning.modules.checkpoint import read_checkpoint
+
+
+@pytest.fixture
+def config(typed, tiny_encoder, tmp_path, monkeypatch):
+    settings = {
+        "auto": {"minutes": 2},
+        "trainer": {
+            "logger": False, "accelerator": "cpu", "max_epochs": 2, "default_root_dir": str(tmp_path),
+            "enable_progress_bar": False,
+        },
+        "data": {
+            "reader": {
+                "class_path": "recall_lightning.Tabular",
+                "init_args": {"interactions": str(typed / "interactions.csv"), "items": str(typed / "items.csv")},
+            },
+            "text": "{title}", "cache_dir": str(tmp_path / "cache"),
+        },
+        "model": {"encoder": {"path": str(tiny_encoder), "frozen_layers": -1}, "candidates": "catalogue", "ks": [2]},
+        "checkpoint": {"dirpath": str(tmp_path / "kept"), "monitor": "val/recall@2"},
+        "early_stopping": {"monitor": "val/recall@2"},
+    }  # fmt: skip
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    monkeypatch.setattr(
+        auto, "CHANGES", (Change("shares of it", {"model.prior": True}), Change("why not", {"data.batch_size": 2}))
+    )
+    monkeypatch.setattr(auto, "epochs_of_a_trial", lambda *_: 1)
+    return path
+
+
+def test_it_says_what_it_tried_trains_with_the_best_and_leaves_a_config_that_does_so_again(config, capsys):
+    main(["fit", "--config", str(config)])
+    told = capsys.readouterr().err
+    for expected in [
+        r"auto: max_history 20: nine in ten histories", r"auto: before any: [01]\.\d{4}, in 1 epochs",
+        r"auto: prior True \(shares of it\): [01]\.\d{4}", r"auto: batch_size 2 \(why not\): [01]\.\d{4}",
+        r"auto: chosen, at [01]\.\d{4}",
+        r"auto: fused with markov: [01]\.\d{4}, (no gain|by (score|rank)s, weight 0\.\d)",
+    ]:  # fmt: skip
+        assert re.search(expected, told), expected
+    kept = config.parent / "kept"
+    assert sorted(path.name for path in kept.iterdir()) == ["auto.yaml", "best.ckpt"]
+    chosen = yaml.safe_load((kept / "auto.yaml").read_text())
+    assert chosen["auto"] == {"minutes": None}
+    trained = read_checkpoint(kept / "best.ckpt")
+    assert trained["datamodule_hyper_parameters"]["max_history"] == chosen["data"]["max_history"] == 20
+    assert trained["hyper_parameters"]["prior"] == chosen.get("model", {}).get("prior", False)
+    assert ("prior True" in re.search(r"chosen.*", told)[0]) == trained["hyper_parameters"]["prior"]
+    main(["fit", "--config", str(config), "--config", str(kept / "auto.yaml"), "--trainer.max_epochs", "1"])
+    assert "auto" not in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(config), "--ckpt_path", str(kept / "best.ckpt")])
+    assert "auto.minutes: a run goes on with the settings it began with" in capsys.readouterr().err
+
+
+def test_what_a_flag_says_is_not_searched(config, capsys):
+    main(["fit", "--config", str(config), "--data.max_history", "3", "--model.prior", "true", "--data.batch_size=4"])
+    told = capsys.readouterr().err
+    assert "auto: 0 changes to try" in told
+    assert "nine in ten" not in told
+    trained = read_checkpoint(config.parent / "kept" / "best.ckpt")
+    assert trained["datamodule_hyper_parameters"]["max_history"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--auto.minutes", "0"], "auto.minutes is 0.0: give a number above 0"),
+        (["--auto.minutes", "-3"], "auto.minutes is -3.0"),
+        (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "auto.minutes: a search runs in one process"),
+        (["--data.text", "{colour}"], "colour"),
+    ],
+)
+def test_what_can_not_be_searched_is_refused_in_one_line(config, capsys, flags, told):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(config), *flags])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_change_that_does_not_fit_the_config_is_told_and_not_kept(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "CHANGES", (Change("no", {"model.item_tower": "recall_lightning.Nothing"}),))
+    main(["fit", "--config", str(config)])
+    told = capsys.readouterr().err
+    assert "recall_lightning.Nothing" in told
+    assert "item_tower Nothing (no): -inf" in told
+    assert (config.parent / "kept" / "best.ckpt").exists()
