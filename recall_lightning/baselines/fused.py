@@ -1,18 +1,24 @@
 """Fused: a checkpoint and a baseline as one model, the baseline's weight by validation."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Size, Tensor
 
-from recall_lightning.baselines.base import Contender
+from recall_lightning.baselines.base import Contender, UnavailableError
 from recall_lightning.baselines.trained import Trained
 from recall_lightning.baselines.tuning import tune
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
+from recall_lightning.errors import InputError
 from recall_lightning.fusion import WAYS
 from recall_lightning.models.scoring import set_aside
+from recall_lightning.retrieval.fusing import Fusing
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # of the baseline, the model's being 1
 _KEPT = 2**30  # bytes of channels' scores, so that trying a weight scores nobody anew
@@ -71,3 +77,38 @@ class Fused(Contender):
                 self._kept[key] = channels
         way, weight = self.settings["way and weight"]
         return WAYS[way](channels, [1.0, weight])
+
+
+def serving(fused: Fused, data: RecallDataModule) -> Fusing:
+    """Choose way and weight as `compare` does, for users who are recommended to; nothing of the choice is kept.
+
+    Args:
+        fused: not yet fitted.
+        data: already set up, the model's own (`Trained.check`).
+
+    Raises:
+        InputError: if there are no validation cases to choose by, or the baseline can't take part.
+    """
+    channel = fused.channel
+    if not len(data.split.validation):
+        raise InputError(
+            f"fusing: {data.splits.name} gives no validation case to choose the weight of {channel.name} by. Recommend "
+            "by the model alone"
+        )
+    try:
+        tuned = tune(fused, data)
+    except UnavailableError as why:
+        raise InputError(f"fusing: {channel.name} {why}. Take another baseline, or the model alone") from why
+    fused._kept = {}
+    way, weight = fused.settings["way and weight"]
+    log.info(
+        "fused with %s by %s, weight %g: validation recall@10 %.4f, without %.4f",
+        channel.name, way, weight, tuned.recall, tuned.before,
+    )  # fmt: skip
+    row_of = {user: row for row, user in enumerate(data.split.train.user_ids)}
+
+    def score(user_ids: Sequence[str], history: Tensor) -> Tensor:
+        users, nothing = torch.tensor([row_of.get(user, -1) for user in user_ids]), history[:, :0]
+        return channel.score(EvalBatch(users, history, targets=nothing, known=nothing))
+
+    return Fusing(score, way, weight, data.eval_batch_size)

@@ -26,10 +26,12 @@ class Tuned:
 
     Attributes:
         recall: on the validation cases; NaN where there are none.
+        before: the same with the settings that tuning starts from.
         fit: time and memory of learning with the chosen settings.
     """
 
     recall: float
+    before: float
     fit: Measured
 
 
@@ -44,10 +46,10 @@ def tune(contender: Contender, data: RecallDataModule, *, k: int = 10) -> Tuned:
     search = Search(contender, data, [(data.splits, data.split.validation)], k=k)
     if not len(data.split.validation):
         search.fit(search.first)
-        return Tuned(float("nan"), search.last_fit)
+        return Tuned(float("nan"), float("nan"), search.last_fit)
     best = search.best()
     search.fit(best)
-    return Tuned(search.recall(best), search.last_fit)
+    return Tuned(search.recall(best), search.recall(search.first), search.last_fit)
 
 
 class Search:

@@ -40,12 +40,14 @@ class UserKNN(Contender):
     def score(self, batch: EvalBatch) -> Tensor:
         profile = history_items(batch.history, len(self.counts), self.settings["last"])
         together = (profile @ self.by_item).toarray()  # (batch, training users)
-        together[np.arange(len(together)), batch.users.numpy()] = 0
+        users = batch.users.numpy()
+        trained = np.flatnonzero(users >= 0)
+        together[trained, users[trained]] = 0
         sizes = np.sqrt(np.diff(profile.indptr)[:, None] * self.lengths)
         cosine = (together / np.maximum(sizes + self.settings["shrink"], 1e-9)).astype(np.float32)
-        values, users = torch.from_numpy(cosine).topk(min(self.settings["k"], cosine.shape[1]))
+        values, nearest = torch.from_numpy(cosine).topk(min(self.settings["k"], cosine.shape[1]))
         offsets = np.arange(len(values) + 1) * values.shape[1]
         neighbours = library("scipy.sparse").csr_matrix(
-            (values.numpy().ravel(), users.numpy().ravel(), offsets), shape=cosine.shape
+            (values.numpy().ravel(), nearest.numpy().ravel(), offsets), shape=cosine.shape
         )
         return by_popularity(torch.from_numpy((neighbours @ self.taken).toarray()), self.counts)

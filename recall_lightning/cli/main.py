@@ -47,7 +47,7 @@ def _parse(given: list[str]) -> argparse.Namespace:
     parsed, keys = parser.parse_known_args(given)
     flags = [word for word in keys if word.startswith("-")]
     foreign = [word for word in flags if not word.startswith(("--data.", "--model."))]
-    if keys and (foreign or not flags or not keys[0].startswith("-") or not hasattr(parsed, "config")):
+    if keys and (foreign or not flags or not keys[0].startswith("-") or not getattr(parsed, "config", None)):
         parser.error(f"unrecognized arguments: {' '.join(foreign or keys)}")
     parsed.keys = keys
     return parsed
@@ -100,12 +100,13 @@ def _train_parser(command: str) -> Parser:
     return parser
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """The flag `--config` of a command that reads the data which a config names."""
+def add_config(parser: argparse.ArgumentParser, *, only_with: str = "") -> None:
+    """The flag `--config` of a command that reads the data which a config names, always or with another flag."""
+    when = f"with {only_with}: " if only_with else ""
     parser.add_argument(
-        "--config", required=True, action="append", metavar="FILE.yaml",
-        help="the config whose data is used; given twice, the later file wins, and any key may be a flag, such as "
-        "--data.splits.name new_items",
+        "--config", required=not only_with, action="append", metavar="FILE.yaml",
+        help=f"{when}the config whose data is used; given twice, the later file wins, and any key may be a flag, "
+        "such as --data.splits.name new_items",
     )  # fmt: skip
 
 

@@ -4,12 +4,15 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recall_lightning.cli.main import positive
+from recall_lightning.cli.compare import QUICK, SLOW
+from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
+    from recall_lightning.retrieval.fusing import Fusing
     from recall_lightning.retrieval.histories import PreparedHistories
     from recall_lightning.retrieval.recommender import Recommender
 
@@ -38,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adapt-candidates", type=positive, default=20_000, metavar="N",
         help="with --adapt: a step tells a user's items apart from at most N of the training's (default 20000)",
     )  # fmt: skip
+    parser.add_argument(
+        "--fuse", action="append", metavar="BASELINE",
+        help="rank by the model and this baseline as one, the weight by validation as in `compare --fuse`: "
+        f"{', '.join([*QUICK, *SLOW])}",
+    )  # fmt: skip
+    add_config(parser, only_with="--fuse")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
 
 
@@ -50,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
     out = Path(args.out)
     check_writable(out)
+    tuned_fusing = _fusing(args)
     recommender = Recommender.from_checkpoint(args.ckpt)
     if args.items:
         recommender.use_items(args.items)
@@ -57,16 +67,18 @@ def run(args: argparse.Namespace) -> None:
     if args.candidates:
         path = Path(args.candidates)
         candidates = column(read_table(path), "item_id", path).to_pylist()
+    recommender.allowed(candidates)  # told before the long work
     alpha = recommender.alpha(args.threshold)
     adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
+    fusing = tuned_fusing() if tuned_fusing else None
     started, shown, served = time.perf_counter(), args.show, 0
 
     def tables() -> Iterator[Any]:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting,
+            adapting=adapting, fusing=fusing,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -88,6 +100,49 @@ def run(args: argparse.Namespace) -> None:
         if count:
             sys.stderr.write(f"{count} {what}\n")
     sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
+
+
+def _fusing(args: argparse.Namespace) -> "Callable[[], Fusing] | None":
+    """What tunes the fusion that `--fuse` asks for, once all else is known to be right; None without `--fuse`.
+
+    Raises:
+        InputError: if the flags, the config or the checkpoint don't go together.
+    """
+    from recall_lightning.errors import InputError
+
+    if args.fuse is None:
+        if args.config:
+            raise InputError("--config: only --fuse reads one, the checkpoint carries all else. Add --fuse, or drop it")
+        return None
+    if not args.config:
+        raise InputError("--fuse: the baseline learns from data. Name it by --config, as the checkpoint was trained")
+    names = [name for flag in args.fuse for name in flag.split(",")]
+    if len(names) > 1:
+        raise InputError(f"--fuse {','.join(names)}: a ranking is fused with one baseline. Give the one to take")
+    for flag, given, why in [
+        ("--items", args.items is not None, "the baseline knows the config's items alone"),
+        ("--adapt", args.adapt, "the weight is chosen for a model that stays as it is"),
+        ("--threshold", args.threshold is not None, "alpha is on the scale of the model's scores, not of the fused"),
+    ]:
+        if given:
+            raise InputError(f"--fuse with {flag}: {why}. Drop one of them")
+
+    from recall_lightning.baselines.fused import Fused, serving
+    from recall_lightning.baselines.registry import chosen
+    from recall_lightning.baselines.trained import Trained
+    from recall_lightning.cli.trainer import data_of
+
+    data = data_of(args.config, args.keys)
+    (channel,) = chosen(data, names).values()  # a wrong name is told before data is read
+    trained = Trained(args.ckpt)
+    if trained.module.is_meta:
+        raise InputError(
+            f"--fuse: {args.ckpt} was meta-trained, and the weight would be chosen for users that it is adapted to. "
+            "Give one that was trained with `method: recall`, or drop --fuse"
+        )
+    data.setup()
+    trained.check(data)
+    return partial(serving, Fused(trained, channel), data)
 
 
 def _threshold(text: str) -> Any:

@@ -72,7 +72,7 @@ class EvalBatch(_Batch):
     """Cases to rank the catalogue for.
 
     Attributes:
-        users: `(batch,)` int64 users of the interactions.
+        users: `(batch,)` int64 users of the interactions, -1 for someone else.
         history: `(batch, history)` int64 catalogue rows, newest in the last column, -1 at the left where there is none.
         targets: `(batch, relevant)` int64 catalogue rows, -1 at the right.
         known: `(batch, known)` int64 catalogue rows that are no candidates, -1 at the right.

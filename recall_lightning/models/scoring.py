@@ -1,6 +1,6 @@
 """Scoring users against a catalogue that is too large for one matrix."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -79,6 +79,7 @@ def top_k(
     *,
     known: Tensor | None = None,
     candidates: Tensor | None = None,
+    rescored: Callable[[slice, Tensor], Tensor] | None = None,
     scores_at_once: int = SCORES_AT_ONCE,
 ) -> tuple[Tensor, Tensor]:
     """Find each user's k best items: exact, by score descending, equal scores by lower catalogue row.
@@ -90,6 +91,8 @@ def top_k(
         k: items a user; may exceed the catalogue.
         known: as in `score_chunks`.
         candidates: as in `score_chunks`.
+        rescored: gives the scores to rank by, of a slice of `users` and their `(users in slice, items)` scores; known
+            items are set aside before, and items that are no candidates after, so that no score depends on these.
         scores_at_once: as in `score_chunks`.
 
     Returns:
@@ -103,8 +106,9 @@ def top_k(
     width = min(k, len(items))
     best = _at_least_float32(users).new_full((len(users), k), -torch.inf)
     best_rows = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
-    chunks = score_chunks(users, items, similarity, known=known, candidates=candidates, scores_at_once=scores_at_once)
-    for chunk, scores in chunks:
+    for chunk, scores in score_chunks(users, items, similarity, known=known, scores_at_once=scores_at_once):
+        scores = scores if rescored is None else rescored(chunk, scores)
+        set_aside(scores, candidates=candidates)
         best[chunk, :width], best_rows[chunk, :width] = best_columns(scores, width)
     return best, best_rows.masked_fill_(best == -torch.inf, -1)
 

@@ -21,6 +21,7 @@ from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval.adapting import Adapting
+from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
 from recall_lightning.retrieval.popular import most_popular
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
@@ -167,33 +168,40 @@ class Recommender:
         include_known: bool = False,
         threshold: Threshold = None,
         adapting: Adapting | None = None,
+        fusing: Fusing | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
 
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
+        `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
+        ones, of all items but the known, whichever of them are candidates.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
         alpha = self.alpha(threshold)
-        allowed = self._allowed(candidates)
+        allowed = self.allowed(candidates)
+        if fusing is not None:
+            users_at_once = min(users_at_once, fusing.users_at_once)
         grouped = histories.interactions
         for first in range(0, grouped.n_users, users_at_once):
             offsets = grouped.offsets[first : first + users_at_once + 1]
             starts, stops = offsets[:-1], offsets[1:]
             known = torch.from_numpy(_rows(grouped.items, starts, stops)).to(self.device)
+            asked = grouped.user_ids[first : first + len(starts)]
             told = (grouped.items, starts, stops)
             users, empty = self._users(*told) if adapting is None else self._adapted_users(*told, adapting)
             met = None if include_known else known
+            rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
             with torch.inference_mode():
                 scores, rows = top_k(
-                    users, self.vectors, self.module.loss.similarity, k=k, known=met, candidates=allowed
-                )
+                    users, self.vectors, self.module.loss.similarity, k=k, known=met, candidates=allowed,
+                    rescored=rescored,
+                )  # fmt: skip
                 if alpha is not None:
                     rows[(scores < alpha) | empty[:, None]] = -1
                 elif empty.any():
                     scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
-            asked = grouped.user_ids[first : first + len(starts)]
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
 
     def alpha(self, threshold: Threshold) -> float | None:
@@ -217,6 +225,24 @@ class Recommender:
         if isinstance(threshold, str) or not math.isfinite(threshold):
             raise InputError(f"threshold is {threshold}: give a number such as 0.4, or auto")
         return float(threshold)
+
+    def allowed(self, candidates: Iterable[str] | None) -> Tensor | None:
+        """Which items may be ranked, `(items,)` bool; None for all.
+
+        Raises:
+            InputError: if no candidate is in the catalogue.
+        """
+        if candidates is None and self.n_ranked == len(self.pool):
+            return None
+        allowed = torch.zeros(len(self.pool), dtype=torch.bool)
+        if candidates is None:
+            allowed[: self.n_ranked] = True
+        else:
+            rows = [row for item in candidates if 0 <= (row := self.pool.row(item)) < self.n_ranked]
+            if not rows:
+                raise InputError("candidates: none of them is in the catalogue. Check their ids, or give --items")
+            allowed[rows] = True
+        return allowed.to(self.device)
 
     def similar(self, *, item: str | None = None, text: str | None = None, k: int = 10) -> list[tuple[str, str, float]]:
         """The nearest items to an item, or to a text.
@@ -251,7 +277,7 @@ class Recommender:
                 vector = self.module.model.item_tower(encoded, torch.tensor([-1], device=self.device))
         alike = self.module.model.as_users(vector)
         scores, rows = top_k(
-            alike, self.vectors, self.module.loss.similarity, k=k, known=known, candidates=self._allowed(None)
+            alike, self.vectors, self.module.loss.similarity, k=k, known=known, candidates=self.allowed(None)
         )
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
         return [(self.pool.ids[r], self.pool.titles[r], s) for r, s in found]
@@ -280,19 +306,6 @@ class Recommender:
         first = np.maximum(starts, stops - self.module.model.max_history)
         recent = torch.from_numpy(_rows(items, first, stops, left=True)).to(self.device)
         return recent, torch.from_numpy(stops == starts).to(self.device)
-
-    def _allowed(self, candidates: Iterable[str] | None) -> Tensor | None:
-        if candidates is None and self.n_ranked == len(self.pool):
-            return None
-        allowed = torch.zeros(len(self.pool), dtype=torch.bool)
-        if candidates is None:
-            allowed[: self.n_ranked] = True
-        else:
-            rows = [row for item in candidates if 0 <= (row := self.pool.row(item)) < self.n_ranked]
-            if not rows:
-                raise InputError("candidates: none of them is in the catalogue. Check their ids, or give --items")
-            allowed[rows] = True
-        return allowed.to(self.device)
 
 
 def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints:

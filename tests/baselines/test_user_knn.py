@@ -31,3 +31,9 @@ def test_only_the_k_nearest_users_count(fitted, ask):
     # user 3 asks with item 0: users 0 and 2 are nearest (1 / sqrt 2), user 0 first; user 0's own row never counts
     assert np.round(ask(contender, [[0]], users=[3]), 3).tolist() == [[0.707, 0, 0, 0, 0, 0.707]]
     assert np.round(ask(contender, [[0]], users=[0]), 3).tolist() == [[0.707, 0, 0, 0.707, 0, 0]]
+
+
+def test_someone_who_is_not_of_the_training_has_all_of_it_for_neighbours(fitted, ask):
+    contender = fitted(UserKNN(last=None), [[0, 5], [1], [0, 3]], 6)
+    found = ask(contender, [[0], [0]], users=[-1, 2])
+    assert np.round(found, 3).tolist() == [[1.414, 0, 0, 0.707, 0, 0.707], [0.707, 0, 0, 0, 0, 0.707]]

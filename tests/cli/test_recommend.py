@@ -1,6 +1,7 @@
-"""`recommend --threshold`: only what scores enough. `--adapt`: to new users first."""
+"""`recommend --threshold`: only what scores enough. `--adapt`: to new users first. `--fuse`: with a baseline."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -151,3 +152,76 @@ def test_adapt_by_a_checkpoint_that_was_not_meta_trained_is_told(checkpoint, cap
     told = refusal(capsys, recommend, checkpoint, "--adapt")
     assert f"{checkpoint}: the checkpoint was not meta-trained, so it can't adapt to users" in told
     assert "`method: maml`" in told
+
+
+def test_fuse_ranks_by_the_model_and_a_baseline_whose_weight_it_tells(checkpoint, capsys):
+    checkpoint.with_name("h.csv").write_text("user_id,item_id\nzoe,heat\nzoe,ghost\nnew,ghost\nann,alien\nann,007\n")
+    plain = recommend(checkpoint, histories="kept/h.csv")
+    capsys.readouterr()
+    flags = ["--fuse", "markov", "--config", "config.yaml"]
+    fused = recommend(checkpoint, *flags, histories="kept/h.csv")
+    told = capsys.readouterr().err
+    assert told.count("fused with Markov chain by ") == told.count("validation recall@10 ") == 1
+    assert "2 interactions skipped" in told
+    assert "1 users without a usable history: they got the most popular items\n" in told
+    assert [(r["user_id"], r["rank"]) for r in fused] == [(r["user_id"], r["rank"]) for r in plain]
+    assert list(dict.fromkeys(row["user_id"] for row in fused)) == ["zoe", "new", "ann"]
+    assert [row for row in fused if row["user_id"] == "new"] == [row for row in plain if row["user_id"] == "new"]
+    assert {row["item_id"] for row in fused if row["user_id"] == "ann"} == {"heat", "brazil", "fargo"}
+    scores = [float(row["score"]) for row in fused if row["user_id"] == "zoe"]
+    assert scores == sorted(scores, reverse=True)
+    once = Path("out.csv").read_bytes()
+    recommend(checkpoint, *flags, histories="kept/h.csv")
+    assert Path("out.csv").read_bytes() == once
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--fuse", "markov"], "--fuse: the baseline learns from data. Name it by --config"),
+        (["--config", "config.yaml"], "--config: only --fuse reads one"),
+        (["--data.seed", "1"], "unrecognized arguments: --data.seed 1"),
+        (["--fuse", "magic", "--config", "config.yaml"], "no contender is called 'magic'. Choose among popularity, "),
+        (["--fuse", "markov,ease", "--config", "c.yaml"], "--fuse markov,ease: a ranking is fused with one baseline"),
+        (
+            ["--fuse", "markov", "--fuse", "ease", "--config", "c.yaml"],
+            "--fuse markov,ease: a ranking is fused with one",
+        ),
+        (["--fuse", "ease", "--config", "c.yaml", "--items", "items.csv"], "--fuse with --items: the baseline knows"),
+        (["--fuse", "ease", "--config", "c.yaml", "--adapt"], "--fuse with --adapt: "),
+        (["--fuse", "ease", "--config", "c.yaml", "--threshold", "0.4"], "--fuse with --threshold: alpha is on the"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_told_before_anything_is_read(
+    typed, tiny_encoder, capsys, monkeypatch, flags, told
+):
+    monkeypatch.chdir(typed)
+    (typed / "config.yaml").write_text(
+        "data:\n  reader: {class_path: recall_lightning.Tabular, init_args: {interactions: no.csv, items: no.csv}}\n"
+        f"  text: '{{title}}'\nmodel:\n  encoder:\n    path: {tiny_encoder}\n"
+    )
+    assert told in refusal(capsys, recommend, "gone.ckpt", *flags)
+
+
+def test_fuse_by_data_that_the_checkpoint_was_not_trained_on_is_told(checkpoint, capsys):
+    flags = ["--fuse", "markov", "--config", "config.yaml"]
+    cold = ["--data.splits.name", "cold_users", "--data.splits.share", "0.3", "--data.splits.k", "1"]
+    told = _last_line(capsys, checkpoint, *flags, *cold, "--data.seed", "2")
+    assert "trained on another training part than the config's" in told
+    with open("items.csv", "a") as file:
+        file.write("new,New,2000,Drama\n")
+    assert "trained on another catalogue (5 items) than the config's (6)" in _last_line(capsys, checkpoint, *flags)
+
+
+def test_fuse_of_a_meta_trained_checkpoint_is_told(meta_trained, capsys):
+    told = _last_line(capsys, meta_trained, "--fuse", "markov", "--config", "config.yaml")
+    assert f"{meta_trained} was meta-trained, and the weight would be chosen for users that it is adapted to" in told
+
+
+def _last_line(capsys, checkpoint, *flags):
+    """What a command says at last that ends with status 2 after it has told of the data."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        recommend(checkpoint, *flags)
+    assert ended.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]

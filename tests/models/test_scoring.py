@@ -72,6 +72,26 @@ def test_top_k_agrees_with_sorting_every_row_in_python(users, items, known, cand
         assert scores[user].tolist() == [-score for score, _ in ranking] + [-INF] * missing
 
 
+def test_scores_may_be_replaced_by_others_which_see_no_known_item_and_do_not_depend_on_the_candidates():
+    seen = []
+
+    def rescored(chunk, scores):
+        seen.append((chunk, scores.tolist()))
+        return -scores.double().masked_fill(scores == -INF, INF)
+
+    known, candidates = tensor([[1], [-1], [0]]), tensor([True, True, False, True])
+    scores, rows = top_k(
+        tensor([[1.0], [2.0], [3.0]]), tensor([[1.0], [2.0], [3.0], [4.0]]), Dot(), 3, known=known,
+        candidates=candidates, rescored=rescored, scores_at_once=8,
+    )  # fmt: skip
+    assert seen == [
+        (slice(0, 2), [[1, -INF, 3, 4], [2, 4, 6, 8]]),
+        (slice(2, 3), [[-INF, 6, 9, 12]]),
+    ]
+    assert rows.tolist() == [[0, 3, -1], [0, 1, 3], [1, 3, -1]]
+    assert scores.tolist() == [[-1, -4, -INF], [-2, -4, -8], [-6, -12, -INF]]
+
+
 def test_equal_scores_go_to_the_lower_rows_also_at_the_boundary_of_k():
     items = torch.zeros(1000, 1)
     items[700] = 1
