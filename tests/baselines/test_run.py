@@ -86,6 +86,19 @@ def test_settings_are_chosen_on_validation_and_fitted_no_more_often_than_they_ch
     assert tuned.fit.seconds >= 0
 
 
+def test_what_tuning_started_from_is_told_beside_what_it_came_to(make):
+    class Favouring(Fixed):
+        score_grid = MappingProxyType({"first": (0, 2)})  # heat, brazil
+
+        def score(self, batch):
+            scores = self.rows.repeat(len(batch.users), 1)
+            scores[:, self.settings["first"]] = 10
+            return scores
+
+    tuned = tune(Favouring(), make(), k=1)  # of the three targets only cy's is no brazil, but fargo, and heat is known
+    assert (tuned.before, tuned.recall) == pytest.approx((1 / 3, 2 / 3))
+
+
 def test_what_learning_adds_to_the_settings_is_kept(make):
     class Stopped(Fixed):
         fit_grid = MappingProxyType({})
