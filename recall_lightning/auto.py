@@ -33,19 +33,21 @@ class Change:
 
 
 # by how much they made of differences on data sets of several kinds, so that a short budget is spent well
+DROPPED = {"model.user_tower.init_args.dropout": 0.4, "model.item_tower.init_args.residual_dropout": 0.5}
 CHANGES = (
-    Change("sparse data: little that holds of a single item", {"model.item_tower.init_args.residual_dropout": 0.6}),
-    Change("fewer epochs' worth of data: slower steps", {"model.optimizer.tower_lr": 0.0005}),
+    Change("little is known of an item or a user: more dropout of both", {"model.user_tower": TRANSFORMER, **DROPPED}),
+    Change("much is known of an item: less dropout of residuals", {"model.item_tower.init_args.residual_dropout": 0.1}),
     Change("much data: faster steps", {"model.optimizer.tower_lr": 0.003}),
     Change("scores less sharp", {"model.loss.init_args.temperature": 0.2}),
     Change("scores sharper", {"model.loss.init_args.temperature": 0.05}),
-    Change("short histories: one layer", {"model.user_tower": TRANSFORMER, "model.user_tower.init_args.layers": 1}),
-    Change("more dropout", {"model.user_tower": TRANSFORMER, "model.user_tower.init_args.dropout": 0.4}),
-    Change("order says little: a weighted mean", {"model.user_tower": "recall_lightning.AttentionTower"}),
-    Change("texts say all: no residual", {"model.item_tower.init_args.residual": False}),
+    Change("what follows what says little", {"model.transitions": False}),
     Change("popularity says little", {"model.prior": False}),
+    Change("short histories: one layer", {"model.user_tower": TRANSFORMER, "model.user_tower.init_args.layers": 1}),
     Change("more to tell apart: wider", {"model.item_tower.init_args.dim": 256}),
     Change("less to tell apart: narrower", {"model.item_tower.init_args.dim": 64}),
+    Change("order says little: a weighted mean", {"model.user_tower": "recall_lightning.AttentionTower"}),
+    Change("texts say all: no residual", {"model.item_tower.init_args.residual": False}),
+    Change("little data: slower steps", {"model.optimizer.tower_lr": 0.0005}),
 )  # fmt: skip
 
 
@@ -61,9 +63,9 @@ def by_size(lengths: Ints, n_items: int) -> list[Change]:
     changes = [Change(f"nine in ten histories have at most {long} items", {"data.max_history": history})]
     if n_items > MOST_CANDIDATES:
         why = f"{n_items:,} items: a softmax over all of them would take most of a step"
-        changes.append(
-            Change(why, {"model.candidates": "batch", "data.n_negatives": 512, "data.sort_by_length": False})
-        )
+        sampled = {"model.candidates": "batch", "data.n_negatives": 512}
+        whole = {"data.sort_by_length": False, "model.transitions": False}  # what goes with the whole catalogue alone
+        changes.append(Change(why, {**sampled, **whole}))
     return changes
 
 

@@ -5,6 +5,7 @@ Formulas, and what differs from the article they come from: docs/formulas.md.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall_lightning.models.similarity import Cosine, Similarity
+from recall_lightning.models.transitions import Bonus
 from recall_lightning.recipe import Recipe
 from recall_lightning.regularizers import Regularizer
 from recall_lightning.softmax import softmax_loss
@@ -119,11 +121,15 @@ class RecallLoss(Recipe, nn.Module):
                 right = torch.cat([right, -shift.to(wide)[:, None]], -1)
             return left, right
 
-    def logits(self, users: Tensor, items: Tensor, shift: Tensor | None = None) -> Tensor:
-        """`(..., items)` float: the product of `factors`, whose arguments these are."""
+    def logits(self, users: Tensor, items: Tensor, shift: Tensor | None = None, bonus: Bonus | None = None) -> Tensor:
+        """`(..., items)` float: the product of `factors`, whose arguments these are, plus the bonus over t."""
         with torch.autocast(users.device.type, enabled=False):
             left, right = self.factors(users, items, shift)
-            return left @ right.T
+            logits = left @ right.T
+            if bonus is not None:
+                every = torch.arange(bonus.weights.numel(), device=logits.device)
+                logits = logits + bonus.of(every).view_as(logits) / self.temperature
+            return logits
 
     def nll(
         self,
@@ -133,6 +139,7 @@ class RecallLoss(Recipe, nn.Module):
         log_q: Tensor | None = None,
         known: Tensor | None = None,
         *,
+        bonus: Bonus | None = None,
         each: bool = False,
     ) -> Tensor:
         """The likelihood part.
@@ -143,6 +150,7 @@ class RecallLoss(Recipe, nn.Module):
             targets: `(batch, positions, relevant)` int64, -1 where there is none.
             log_q: as of `forward`.
             known: as of `forward`.
+            bonus: what is added to the scores, of `(batch, positions)`; None for nothing.
             each: whether each user's own mean is wanted, which can be differentiated twice, as an inner loop needs; the
                 mean over the targets of all can once.
 
@@ -152,8 +160,10 @@ class RecallLoss(Recipe, nn.Module):
         present, row = targets >= 0, _filled(targets)
         if not each:
             left, right = self.factors(users, items, log_q)
-            return softmax_loss(left, right, targets, known) / present.sum().clamp(min=1)
-        logits = self.logits(users, items, log_q)
+            if bonus is not None:
+                bonus = replace(bonus, weights=bonus.weights / self.temperature)
+            return softmax_loss(left, right, targets, known, bonus) / present.sum().clamp(min=1)
+        logits = self.logits(users, items, log_q, bonus)
         positive = logits.gather(-1, row)
         if targets.shape[-1] == 1:
             if known is not None:
@@ -209,9 +219,10 @@ class BinaryRecallLoss(RecallLoss):
         log_q: Tensor | None = None,
         known: Tensor | None = None,
         *,
+        bonus: Bonus | None = None,
         each: bool = False,
     ) -> Tensor:
-        logits = self.logits(users, items, (self.alpha / self.temperature).expand(len(items)))
+        logits = self.logits(users, items, (self.alpha / self.temperature).expand(len(items)), bonus)
         present, row = targets >= 0, _filled(targets)
         positive = F.softplus(-logits.gather(-1, row))
         negative = F.softplus(logits)

@@ -6,16 +6,21 @@ loss and its gradient, and forgets it (as Cut Cross-Entropy does on a GPU, Wijma
 grow with the positions, and no pass over the logits leaves the cache.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recall_lightning.models.transitions import Bonus
+
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MiB, 256 MiB of float32
 
 
-def softmax_loss(left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-    """Sum of `log(sum_c exp(z_c) + exp(z_target)) - z_target`, with `z = left @ right.T` and c the negatives.
+def softmax_loss(
+    left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None = None, bonus: Bonus | None = None
+) -> Tensor:
+    """Sum of `log(sum_c exp(z_c) + exp(z_target)) - z_target`, with `z = left @ right.T + bonus`, c the negatives.
 
     It can be differentiated once: its gradient is made in the forward pass. Under autocast to bfloat16 the gradient's
     two matrix products take its inputs in bfloat16; logits never are.
@@ -26,49 +31,69 @@ def softmax_loss(left: Tensor, right: Tensor, targets: Tensor, known: Tensor | N
         targets: `(batch, positions, relevant)` int64 rows of `right`, -1 where there is none; those of one vector are
             no negatives of each other.
         known: `(batch, candidates)` bool, True for what is no negative of any vector of a row; None for none.
+        bonus: what is added to the logits; None for nothing. Its weights get gradient, its lifts don't.
 
     Returns:
         A scalar, of the type of `left`; 0 without targets.
     """
     half = torch.is_autocast_enabled(left.device.type) and left.dtype == torch.float32
     with torch.autocast(left.device.type, enabled=False):
-        loss: Tensor = _SoftmaxLoss.apply(left, right, targets, known, torch.bfloat16 if half else left.dtype)
+        weights, lifts = (None, None) if bonus is None else (bonus.weights.to(left.dtype), bonus.lifts)
+        product_type = torch.bfloat16 if half else left.dtype
+        loss: Tensor = _SoftmaxLoss.apply(left, right, weights, targets, known, lifts, product_type)
         return loss
 
 
 class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None, product_type: torch.dtype
+        ctx: Any,
+        left: Tensor,
+        right: Tensor,
+        weights: Tensor | None,
+        targets: Tensor,
+        known: Tensor | None,
+        lifts: Callable[[Tensor], Tensor] | None,
+        product_type: torch.dtype,
     ) -> Tensor:
         n_positions, width = left.shape[1:]
         vectors, rows = left.reshape(-1, width), targets.reshape(-1, targets.shape[-1])
         asked = torch.arange(len(vectors), device=left.device)
         if left.device.type == "cpu":  # elsewhere their number would have to be waited for
             asked = asked[(rows >= 0).any(-1)]
-        wanted = any(ctx.needs_input_grad[:2])
+        wanted = any(ctx.needs_input_grad[:3])
         total = vectors.new_zeros(())
         of_left, of_right = torch.zeros_like(vectors), torch.zeros_like(right)
+        of_weights = None if weights is None else torch.zeros_like(weights).view(-1)
         products = right.to(product_type)
         step = max(1, LOGITS_AT_ONCE.get(left.device.type, 2**26) // max(1, len(right)))
         for block in torch.split(asked, step):
             own = vectors[block]
             negatives = None if known is None else known[block // n_positions]
-            losses, logits = _block(own @ right.T, rows[block], negatives, gradient=wanted)
+            logits = own @ right.T
+            if lifts is not None and weights is not None:
+                lifted = lifts(block)
+                logits.addcmul_(weights.reshape(-1)[block, None], lifted)
+            losses, logits = _block(logits, rows[block], negatives, gradient=wanted)
             total += losses
             if wanted:
                 slope = logits.to(product_type)
                 of_left[block] = (slope @ products).to(left.dtype)
                 of_right += slope.T @ own.to(product_type)
-        ctx.save_for_backward(of_left.view_as(left), of_right)
+                if of_weights is not None:
+                    of_weights[block] = torch.linalg.vecdot(logits, lifted)
+        ctx.save_for_backward(
+            of_left.view_as(left), of_right, None if of_weights is None else of_weights.view(left.shape[:2])
+        )
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("this loss can be differentiated once (no create_graph): give nll each=True for more")
-        of_left, of_right = ctx.saved_tensors
-        return gradient * of_left, gradient * of_right, None, None, None
+        of_left, of_right, of_weights = ctx.saved_tensors
+        weighted = None if of_weights is None else gradient * of_weights
+        return gradient * of_left, gradient * of_right, weighted, None, None, None, None
 
 
 def _block(logits: Tensor, targets: Tensor, known: Tensor | None, *, gradient: bool) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import recall_lightning.softmax as softmax
+from recall_lightning.models.transitions import Bonus
 from recall_lightning.softmax import softmax_loss
 
 BATCH, POSITIONS, RELEVANT, CANDIDATES, WIDTH = 3, 4, 2, 5, 3
@@ -51,6 +52,23 @@ def some(dtype=torch.float64):
     targets = torch.randint(-1, 9, (3, 4, 2))
     targets[1, 2] = -1
     return left.requires_grad_(), right.requires_grad_(), targets, torch.rand(3, 9) < 0.3
+
+
+@pytest.mark.parametrize("at_once", [9, 27, 10**6])
+def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch, at_once):
+    monkeypatch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
+    left, right, targets, known = some()
+    lifts = torch.rand(12, 9, dtype=torch.float64)
+    weights = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+
+    def loss(u, v, w):
+        return softmax_loss(u, v, targets, known, Bonus(w, lambda positions: lifts[positions]))
+
+    # the same logits as inner products: a coordinate for each position, which has its lifts and no one else's
+    one_each = torch.diag_embed(weights.reshape(-1)).view(3, 4, 12)
+    expected = softmax_loss(torch.cat([left, one_each], -1), torch.cat([right, lifts.T], -1), targets, known)
+    torch.testing.assert_close(loss(left, right, weights), expected)
+    assert torch.autograd.gradcheck(loss, (left, right, weights))
 
 
 @pytest.mark.parametrize("at_once", [9, 27, 10**6])

@@ -66,7 +66,10 @@ class Trained(Contender):
         if self.module.background.history_tokens is not None:
             joined = self.tokens.joined(batch.history.numpy(), max_tokens=self.module.background.history_tokens)
             batch.history_tokens = joined
-        scores = self.module.loss.similarity(self.module.user_vectors(batch), self.module.item_vectors)
+        users = self.module.user_vectors(batch)
+        scores = self.module.loss.similarity(users, self.module.item_vectors)
+        if added := self.module.added(users, batch):
+            scores = scores + added(slice(None))
         nobody = (batch.history < 0).all(1)  # of whom nothing is known: they get what `recommend` gives them
         scores[nobody] = self.module.background.counts.to(scores.dtype)
         return scores

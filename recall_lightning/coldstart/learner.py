@@ -57,6 +57,8 @@ class Learner:
         """
         if base.model.user_tower.reads_text:
             raise InputError("--base: its user tower reads text, but the inner loop adapts towers that read items")
+        if base.transitions:
+            raise InputError("--base: it has transitions, which the inner loop doesn't adapt. Train one without them")
         weights: FastWeights = build(meta.hparams["fast_weights"])
         try:
             weights.shape(base.model.dim, base.model.user_tower)

@@ -1,5 +1,7 @@
 """RecallModel: the encoder and both towers as one network."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_cache import ItemCache
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
+from recall_lightning.models.transitions import Bonus, Transitions
 from recall_lightning.models.user_tower import UserTower
 
 
@@ -20,7 +23,9 @@ class RecallModel(nn.Module):
         n_items: items of the training catalogue.
         max_history: items of a history that the user tower sees.
         popularity: `(items + 1, windows)` float of `popularity_by_place`, for a model with a prior; None without one.
-        temperature: see `ItemsWithPrior`.
+        temperature: see `ItemsWithPrior` and `Transitions`.
+        transitions: `after` and `share` of `successors`, and the items' counts, for a model with transitions; None
+            without.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class RecallModel(nn.Module):
         max_history: int,
         popularity: Tensor | None = None,
         temperature: float = 1.0,
+        transitions: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         item_tower.shape(encoder.dim, n_items)
@@ -45,6 +51,7 @@ class RecallModel(nn.Module):
             self.n_prior = popularity.shape[1] + 1
             self.item_tower = ItemsWithPrior(item_tower, popularity, temperature)
             self.user_tower = UsersWithPrior(user_tower, dim, popularity.shape[1])
+        self.transitions = None if transitions is None else Transitions(*transitions, dim, temperature)
         self.cache = ItemCache(n_items, encoder.dim)
         self.max_history = max_history
 
@@ -85,6 +92,27 @@ class RecallModel(nn.Module):
         vectors = items[history.clamp(min=0)] * present[..., None]
         users: Tensor = self.user_tower(vectors, present)
         return users
+
+    def bonus(
+        self, users: Tensor, history: Tensor, columns: int, rows: Tensor | None = None
+    ) -> Callable[[slice], Tensor] | None:
+        """What transitions add to the scores of users, some of whom at a time; None for a model without.
+
+        Args:
+            users: `(users, dim)` float.
+            history: `(users, history)` int64 rows of the training's items, newest in the last column, -1 for none.
+            columns: how many items are scored.
+            rows: `(trained,)` int64 columns of the training's items among them; None if they are these.
+        """
+        if self.transitions is None:
+            return None
+        made: Bonus = self.transitions(users[:, None], history)
+
+        def added(chunk: slice) -> Tensor:
+            few = made.of(torch.arange(len(users), device=users.device)[chunk])
+            return few if rows is None else few.new_zeros(len(few), columns).index_copy_(1, rows, few)
+
+        return added
 
     def users_of_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """User vectors of histories' joined texts, for a tower that reads text.

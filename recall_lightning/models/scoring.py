@@ -15,6 +15,7 @@ def score_chunks(
     items: Tensor,
     similarity: Similarity,
     *,
+    added: Callable[[slice], Tensor] | None = None,
     known: Tensor | None = None,
     candidates: Tensor | None = None,
     scores_at_once: int = SCORES_AT_ONCE,
@@ -28,6 +29,7 @@ def score_chunks(
         users: `(users, dim)` float.
         items: `(items, dim)` float.
         similarity: gives the scores.
+        added: gives what is added to them, `(users in slice, items)` float of a slice of `users`; None for nothing.
         known: `(users, n)` int64 rows of `items` that each user has met already, `-1` pads; their score is -inf.
         candidates: `(items,)` bool, which items may be offered at all; the others' score is -inf.
         scores_at_once: the most scores in memory at a time; a single user's row is never cut.
@@ -43,6 +45,8 @@ def score_chunks(
     for start in range(0, len(users), step):
         chunk = slice(start, min(start + step, len(users)))
         scores = _finite_scores(users[chunk], items, similarity, chunk)
+        if added is not None:
+            scores += added(chunk).to(scores.dtype)
         yield chunk, set_aside(scores, known=None if known is None else known[chunk], candidates=candidates)
 
 
@@ -77,6 +81,7 @@ def top_k(
     similarity: Similarity,
     k: int,
     *,
+    added: Callable[[slice], Tensor] | None = None,
     known: Tensor | None = None,
     candidates: Tensor | None = None,
     rescored: Callable[[slice, Tensor], Tensor] | None = None,
@@ -89,6 +94,7 @@ def top_k(
         items: `(items, dim)` float.
         similarity: gives the scores.
         k: items a user; may exceed the catalogue.
+        added: as in `score_chunks`.
         known: as in `score_chunks`.
         candidates: as in `score_chunks`.
         rescored: gives the scores to rank by, of a slice of `users` and their `(users in slice, items)` scores; known
@@ -106,7 +112,8 @@ def top_k(
     width = min(k, len(items))
     best = _at_least_float32(users).new_full((len(users), k), -torch.inf)
     best_rows = torch.full((len(users), k), -1, dtype=torch.int64, device=users.device)
-    for chunk, scores in score_chunks(users, items, similarity, known=known, scores_at_once=scores_at_once):
+    chunks = score_chunks(users, items, similarity, added=added, known=known, scores_at_once=scores_at_once)
+    for chunk, scores in chunks:
         scores = scores if rescored is None else rescored(chunk, scores)
         set_aside(scores, candidates=candidates)
         best[chunk, :width], best_rows[chunk, :width] = best_columns(scores, width)

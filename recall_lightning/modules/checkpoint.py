@@ -11,7 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.popularity import popularity_by_place
+from recall_lightning.data.successors import successors
 from recall_lightning.errors import InputError
+from recall_lightning.models.transitions import MOST, WINDOW
 from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
 
 
@@ -27,6 +29,7 @@ class Background:
         max_history: items of a history that the user tower sees.
         history_tokens: where the joined texts of a history are cut, None if the user tower doesn't read text.
         popularity: `(items + 1, windows)` float of `popularity_by_place`, None for a model without a prior.
+        successors: `(items, width)` int64 and float of `successors`, None for a model without transitions.
     """
 
     catalogue: Catalogue
@@ -36,21 +39,23 @@ class Background:
     max_history: int
     history_tokens: int | None
     popularity: Tensor | None = None
+    successors: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, data: RecallDataModule, *, prior: bool = False) -> Self:
+    def of(cls, data: RecallDataModule, *, prior: bool = False, transitions: bool = False) -> Self:
         """What a model that is trained on `data`, already set up, will need again.
 
         Args:
             data: the data module.
             prior: whether the model has a prior.
+            transitions: whether it has transitions.
         """
         assert data.tokenizer is not None
         counts = torch.from_numpy(data.counts)
         popularity = torch.from_numpy(popularity_by_place(data.split.train, len(data.catalogue))) if prior else None
         return cls(
             data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens,
-            popularity,
+            popularity, _successors(data) if transitions else None,
         )  # fmt: skip
 
     def check(self, data: RecallDataModule, name: str, *, held_out: bool = True) -> None:
@@ -76,6 +81,11 @@ class Background:
             )
 
 
+def _successors(data: RecallDataModule) -> tuple[Tensor, Tensor]:
+    after, share = successors(data.split.train, len(data.catalogue), window=WINDOW, most=MOST)
+    return torch.from_numpy(after), torch.from_numpy(share)
+
+
 def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
     """The part `recall_lightning` of a checkpoint: plain types and tensors alone, which load with `weights_only`."""
     items = background.catalogue
@@ -88,6 +98,7 @@ def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
         "max_history": background.max_history,
         "history_tokens": background.history_tokens,
         "popularity": background.popularity,
+        "successors": background.successors,
     }
 
 
@@ -101,6 +112,7 @@ def restored(parts: dict[str, Any]) -> tuple[PreTrainedModel, Background]:
         parts["max_history"],
         parts["history_tokens"],
         parts.get("popularity"),  # older checkpoints have none
+        parts.get("successors"),
     )
     return model_from_config(parts["encoder_config"]), background
 

@@ -92,6 +92,11 @@ class MAMLRecallModule(RecallModule):
         super().__init__(
             encoder, user_tower=user_tower, item_tower=item_tower, loss=loss, candidates=candidates, **more
         )
+        if self.transitions or (start is not None and start.transitions):
+            raise InputError(
+                "model.transitions: the inner loop adapts vectors, and these are no part of them. Train without them "
+                "what is to be meta-trained"
+            )
         if self._towers[1].reads_text:
             raise InputError("model.user_tower reads text: the inner loop adapts towers that read item vectors")
         self.init_from, self.inner_loop = init_from, inner_loop

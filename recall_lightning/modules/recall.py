@@ -1,7 +1,7 @@
 """RecallModule: fine-tunes an encoder to recall items."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.prior import PlusPrior
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.models.transitions import Bonus
 from recall_lightning.models.user_tower import TransformerTower, UserTower
 from recall_lightning.modules.candidates import known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background
@@ -52,6 +53,9 @@ class RecallModule(PortableModule):
         threshold: by what each validation chooses alpha, the score from which on items are recalled.
         prior: whether scores start from how popular items are at such a place of a history: what short histories leave
             open. It needs a user tower that reads item vectors.
+        transitions: whether what followed the newest items of histories in training is a part of the score, with a
+            weight that is learned: what short histories are too few to teach a tower. It needs `candidates: catalogue`
+            and a user tower that reads item vectors.
         seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
     """
 
@@ -68,6 +72,7 @@ class RecallModule(PortableModule):
         predict_k: int = 50,
         threshold: ThresholdConfig = ThresholdConfig(),  # noqa: B008  # read, never changed
         prior: bool = False,
+        transitions: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,6 +92,11 @@ class RecallModule(PortableModule):
         self.prior = prior
         if prior and self._towers[1].reads_text:
             raise InputError("model.prior is true, but the user tower reads text: choose another tower, or false")
+        self.transitions = transitions
+        if transitions and (self._towers[1].reads_text or candidates != "catalogue"):
+            raise InputError(
+                "model.transitions is true: it needs model.candidates catalogue and a tower that reads item vectors"
+            )
         self.val_metrics, self.test_metrics = RankingMetrics(ks), RankingMetrics(ks)
         self.threshold = ThresholdChoice(threshold)
         self.save_hyperparameters(
@@ -94,7 +104,8 @@ class RecallModule(PortableModule):
                 "encoder": asdict(encoder), "user_tower": self._towers[1].recipe(),
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
-                "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior, "seed": seed,
+                "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior,
+                "transitions": transitions, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
@@ -122,7 +133,7 @@ class RecallModule(PortableModule):
             )
         if self.background is None:
             model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
-            self.build(model, Background.of(self.data, prior=self.prior))
+            self.build(model, Background.of(self.data, prior=self.prior, transitions=self.transitions))
             n_encoder, n_all = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (model, self))
             log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
         else:
@@ -134,7 +145,8 @@ class RecallModule(PortableModule):
         encoder = self.encoder_config.text_encoder(model)
         n_items, max_history = len(background.catalogue), background.max_history
         popularity, temperature = background.popularity, float(self.loss.temperature)
-        self.model = RecallModel(encoder, *self._towers, n_items, max_history, popularity, temperature)
+        transitions = None if background.successors is None else (*background.successors, background.counts)
+        self.model = RecallModel(encoder, *self._towers, n_items, max_history, popularity, temperature, transitions)
         if self.model.n_prior:
             self.loss.similarity = PlusPrior(self.loss.similarity, self.model.n_prior - 1)
         self.background = background
@@ -157,8 +169,16 @@ class RecallModule(PortableModule):
         users = self._user_vectors(items, placed(batch.history, rows), batch)  # (batch, positions, dim)
         targets, log_q = placed(batch.targets, rows), None if whole else batch.log_q
         known = known_candidates(batch, self.model.n_items, whole=whole)
-        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known)
+        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known, bonus=self._bonus(users, batch))
         return self._logged(nll, items)
+
+    def _bonus(self, users: Tensor, batch: TrainBatch) -> Bonus | None:
+        if self.model.transitions is None:
+            return None
+        history, targets = (placed(part, batch.items) for part in (batch.history, batch.targets))
+        bonus: Bonus = self.model.transitions(users, history, targets, batch.trainable)
+        self.log("train/transitions", bonus.weights.mean() / self.model.transitions.temperature)
+        return bonus
 
     def _logged(self, nll: Tensor, items: Tensor) -> Tensor:
         """The whole loss of a step, its likelihood part with what the regularizers charge for."""
@@ -230,12 +250,19 @@ class RecallModule(PortableModule):
     def predict_step(self, batch: EvalBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
         users = self.user_vectors(batch)
-        scores, rows = top_k(users, self.item_vectors, self.loss.similarity, k=self.predict_k, known=batch.known)
+        added = self.added(users, batch)
+        scores, rows = top_k(
+            users, self.item_vectors, self.loss.similarity, k=self.predict_k, added=added, known=batch.known
+        )
         return batch.users, rows, scores
 
     def user_vectors(self, batch: EvalBatch) -> Tensor:
         """`(batch, dim)` float32: the users of a batch, by the current `item_vectors`."""
         return self._user_vectors(self.item_vectors, batch.history, batch)[:, -1].float()
+
+    def added(self, users: Tensor, batch: EvalBatch) -> Callable[[slice], Tensor] | None:
+        """What `score_chunks` is to add to the scores of a batch's `user_vectors`; None for nothing."""
+        return self.model.bonus(users, batch.history, len(self.item_vectors))
 
     def _rank(
         self, users: Tensor, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0
@@ -252,7 +279,8 @@ class RecallModule(PortableModule):
 
     def _scores(self, users: Tensor, batch: EvalBatch) -> Iterator[tuple[Tensor, Tensor]]:
         """Scores `(some users, items)` and targets of a few users at a time."""
-        for chunk, scores in score_chunks(users, self.item_vectors, self.loss.similarity, known=batch.known):
+        added, similarity = self.added(users, batch), self.loss.similarity
+        for chunk, scores in score_chunks(users, self.item_vectors, similarity, added=added, known=batch.known):
             yield scores, batch.targets[chunk]
 
     def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
@@ -274,7 +302,9 @@ class RecallModule(PortableModule):
     def _parameter_groups(self) -> list[ParameterGroup]:
         """The encoder's weights, and those of the towers and the loss."""
         config, encoder = self.optimizer_config, list(self.model.encoder.parameters())
-        towers = [*self.model.item_tower.parameters(), *self.model.user_tower.parameters(), *self.loss.parameters()]
+        model = self.model
+        parts = [model.item_tower, model.user_tower, self.loss, *([model.transitions] if model.transitions else [])]
+        towers = [parameter for part in parts for parameter in part.parameters()]
         return [
             ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)
         ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Recommender: a checkpoint put to use."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -85,6 +85,7 @@ class Recommender:
         )
         self.n_ranked = len(items)
         trained_rows = torch.tensor([self.trained.row(item) for item in self.pool.ids], device=self.device)
+        self._trained_row = trained_rows  # (pool,) of the training, -1 for others
         self.tokens: Tokens = tokenize(
             self.pool.texts, self.background.tokenizer, max_tokens=self.background.max_text_tokens
         )
@@ -190,13 +191,14 @@ class Recommender:
             known = torch.from_numpy(_rows(grouped.items, starts, stops)).to(self.device)
             asked = grouped.user_ids[first : first + len(starts)]
             told = (grouped.items, starts, stops)
-            users, empty = self._users(*told) if adapting is None else self._adapted_users(*told, adapting)
+            recent, empty = self._recent(*told)
+            users = self._users(recent) if adapting is None else adapting(recent)
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
             with torch.inference_mode():
                 scores, rows = top_k(
-                    users, self.vectors, self.module.loss.similarity, k=k, known=met, candidates=allowed,
-                    rescored=rescored,
+                    users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=met,
+                    candidates=allowed, rescored=rescored,
                 )  # fmt: skip
                 if alpha is not None:
                     rows[(scores < alpha) | empty[:, None]] = -1
@@ -282,10 +284,9 @@ class Recommender:
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
         return [(self.pool.ids[r], self.pool.titles[r], s) for r, s in found]
 
-    def _users(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
-        """User vectors `(users, dim)`, and which users have no history `(users,)` bool."""
+    def _users(self, recent: Tensor) -> Tensor:
+        """User vectors `(users, dim)` of what the tower sees."""
         model = self.module.model
-        recent, empty = self._recent(items, starts, stops)
         with torch.inference_mode():
             if model.user_tower.reads_text:
                 assert self.background.history_tokens is not None
@@ -295,11 +296,12 @@ class Recommender:
                 users = self.module.adaptation.start(self.vectors, recent)
             else:
                 users = model.users(self.vectors, recent)[:, -1]
-        return users, empty
+        return users
 
-    def _adapted_users(self, items: Ints, starts: Ints, stops: Ints, adapting: Adapting) -> tuple[Tensor, Tensor]:
-        recent, empty = self._recent(items, starts, stops)
-        return adapting(recent), empty
+    def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
+        """What the model adds to the scores of the pool; items that training never saw add nothing."""
+        history = torch.where(recent >= 0, self._trained_row[recent.clamp(min=0)], -1)
+        return self.module.model.bonus(users, history, len(self.pool), self.trained_rows)
 
     def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
         """What the tower sees `(users, history)`, newest in the last column; which users have no history `(users,)`."""

@@ -20,11 +20,17 @@ def read(typed, tiny_encoder, tmp_path):
     return data
 
 
-@pytest.fixture(params=[(MeanTower, None), (TextTower, 32)], ids=["of vectors", "of text"])
+WITH_TRANSITIONS = {"transitions": True, "candidates": "catalogue"}
+
+
+@pytest.fixture(
+    params=[(MeanTower, None, {}), (TextTower, 32, {}), (MeanTower, None, WITH_TRANSITIONS)],
+    ids=["of vectors", "of text", "with transitions"],
+)
 def trained(request, read, tiny_encoder, fit_once):
-    tower, history_tokens = request.param
+    tower, history_tokens, more = request.param
     data = read(history_tokens=history_tokens)
-    module = RecallModule(EncoderConfig(str(tiny_encoder)), tower(), ItemTower(), ks=[2])
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), tower(), ItemTower(), ks=[2], **more)
     trainer, path = fit_once(module, data)
     (told,) = trainer.test(module, data, verbose=False)
     return Trained(path), told, data

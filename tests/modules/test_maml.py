@@ -181,6 +181,11 @@ def test_an_inner_loop_that_diverges_in_training_is_told_with_its_cure(movielens
         trainer(tmp_path).fit(maml(tiny_encoder, **diverging(1e-3)), data_module(movielens, tiny_encoder))
 
 
+def test_transitions_which_no_inner_loop_adapts_are_refused(tiny_encoder):
+    with pytest.raises(InputError, match=r"^model\.transitions: the inner loop adapts vectors"):
+        maml(tiny_encoder, transitions=True)
+
+
 def test_users_whose_inner_loop_diverges_get_the_unadapted_answer_and_are_counted(
     movielens, tiny_encoder, tmp_path, caplog
 ):

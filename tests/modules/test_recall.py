@@ -77,6 +77,8 @@ def assert_equal_weights(one, other):
         (TextTower(), {"candidates": "batch"}, {"history_tokens": 48}),
         (TransformerTower(1, 2), {"loss": RecallLoss(learn_temperature=True, regularizers=[L2(0.1), L2SP(0.1)])}, {}),
         (TransformerTower(1, 2), {"prior": True}, {}),
+        (TransformerTower(1, 2), {"prior": True, "transitions": True}, {}),
+        (MeanTower(), {"transitions": True, "loss": BinaryRecallLoss()}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": -1}}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": 1, "pooling": "cls"}}, {}),
     ],
@@ -250,6 +252,12 @@ def test_a_text_tower_without_joined_texts_is_told_the_key_to_set(movielens, tin
 def test_a_prior_needs_a_tower_that_reads_item_vectors(tiny_encoder):
     with pytest.raises(InputError, match=r"^model\.prior is true, but the user tower reads text: choose another"):
         module(tiny_encoder, user_tower=TextTower(), prior=True)
+
+
+@pytest.mark.parametrize("wrong", [{"user_tower": TextTower()}, {"candidates": "batch"}])
+def test_transitions_need_the_whole_catalogue_and_a_tower_that_reads_item_vectors(tiny_encoder, wrong):
+    with pytest.raises(InputError, match=r"^model\.transitions is true: it needs model.candidates catalogue"):
+        module(tiny_encoder, transitions=True, **wrong)
 
 
 def test_what_regularizers_look_at_is_not_how_popular_items_are(movielens, tiny_encoder, tmp_path):

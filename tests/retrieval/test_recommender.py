@@ -115,10 +115,7 @@ def by_hand(recommender, monkeypatch):
     pool = {"heat": (1, 0), "alien": (0.8, 0.6), "brazil": (0.6, 0.8), "fargo": (0, 1), "007": (-1, 0)}
     recommender.vectors = torch.tensor([pool[item] for item in recommender.pool.ids], dtype=torch.float32)
     users = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
-    empty = torch.tensor([False, False, True])
-    monkeypatch.setattr(
-        recommender, "_users", lambda items, starts, stops: (users[: len(starts)], empty[: len(starts)])
-    )
+    monkeypatch.setattr(recommender, "_users", lambda recent: users[: len(recent)])
     return recommender
 
 
@@ -287,3 +284,44 @@ def test_similar_items_have_the_largest_cosines_however_popular_they_are(popular
         assert score == pytest.approx(float(expected[popular.pool.row(item)]), abs=1e-5)
     assert popular.similar(text="Alien (1979). Horror, Sci-Fi", k=1)[0][:2] == ("alien", "Alien")
     assert popular.vectors.equal(before)
+
+
+# -- with transitions --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_transitions(tiny_encoder, write_typed, tmp_path_factory):
+    folder = write_typed(tmp_path_factory.mktemp("with-transitions"))
+    return train(folder, tiny_encoder, transitions=True, candidates="catalogue")
+
+
+def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(with_transitions):
+    module, path = with_transitions
+    loaded = Recommender.from_checkpoint(path, device="cpu")
+    found = loaded.recommend({"zoe": ["heat", "alien"], "yan": ["007"]}, k=9)
+    assert found.table.equals(Recommender(module).recommend({"zoe": ["heat", "alien"], "yan": ["007"]}, k=9).table)
+    history = torch.tensor([[loaded.pool.row("heat"), loaded.pool.row("alien")]])
+    user = module.model.users(loaded.vectors, history)[:, -1].detach()
+    added = module.model.transitions(user[:, None], history).of(torch.tensor([0]))[0].tolist()
+    similar = torch.nn.functional.cosine_similarity(user, loaded.vectors).tolist()
+    assert any(added)
+    for item, score in found.of("zoe"):
+        row = loaded.pool.row(item)
+        assert score == pytest.approx(similar[row] + added[row], abs=1e-5)
+
+
+def test_new_items_get_no_bonus_and_leave_that_of_the_others_as_it_is(with_transitions, tmp_path):
+    recommender = Recommender(with_transitions[0])
+    before = dict(recommender.recommend({"zoe": ["alien"]}, k=9).of("zoe"))
+    (tmp_path / "new.csv").write_text(
+        'item_id,title,year,genres\nbio,Biodome,1996,Comedy\nheat,Heat,1995,"Action, Crime"\n'
+    )
+    recommender.use_items(tmp_path / "new.csv")
+    after = dict(recommender.recommend({"zoe": ["alien"]}, k=9).of("zoe"))
+    history = torch.tensor([[recommender.pool.row("alien")]])
+    user = recommender.module.model.users(recommender.vectors, history)[:, -1].detach()
+    similar = torch.nn.functional.cosine_similarity(user, recommender.vectors)[recommender.pool.row("bio")]
+    assert after["bio"] == pytest.approx(float(similar), abs=1e-5)
+    assert after["heat"] == pytest.approx(before["heat"], abs=1e-5)
+    told = recommender.recommend({"zoe": ["bio", "alien"]}, k=9)
+    assert set(dict(told.of("zoe"))) == {"heat"}

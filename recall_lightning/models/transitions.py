@@ -1,0 +1,121 @@
+"""Transitions: what users took soon after the items that this user took last, as a part of the score.
+
+A transformer over few histories learns which items are alike, and hardly which one follows which: a Markov chain knows
+that by heart. Here the scores become `s + t w(u) log(1 + m_j / q_j)`, with `m_j` what the chain says of item j, `q_j`
+its share of all interactions, t the temperature and w a weight that follows from how many items are known of the user
+and from their vector. At w = 1 and s = t log q, a softmax over them is the mixture of both, `q_j + m_j`. The rest of
+the model is trained beside it, and so learns what the chain doesn't know.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WINDOW = 10  # steps after an item that count as following it
+LAST = 10  # newest items of a history that count
+MOST = 256  # successors an item
+LONGEST = 20  # items known; beyond, the weight is the same
+_START = 0.3  # of the weights
+
+
+@dataclass(frozen=True)
+class Bonus:
+    """What is added to scores `(batch, positions, candidates)`: `weights * lifts`, made for some positions at a time.
+
+    Attributes:
+        weights: `(batch, positions)` float.
+        lifts: gives `(n, candidates)` float of `(n,)` int64 positions, counted through the batch.
+    """
+
+    weights: Tensor
+    lifts: Callable[[Tensor], Tensor]
+
+    def of(self, positions: Tensor) -> Tensor:
+        """`(n, candidates)` float: what is added at some positions, `(n,)` int64 as of `lifts`."""
+        return self.weights.reshape(-1)[positions, None] * self.lifts(positions)
+
+
+class Transitions(nn.Module):
+    """Scores items by what followed the newest items of histories in training.
+
+    `m_j = sum_a a^-1 c_(i_a)j / n_(i_a) / sum_a a^-1` over the last items i_a, the newest at a = 1, with c of
+    `data.successors` and n the training interactions of an item.
+
+    Args:
+        after: `(items, width)` int64 of `successors`.
+        share: `(items, width)` float of `successors`.
+        counts: `(items,)` int64 training interactions of each item.
+        dim: width of users' vectors, without a prior's coordinates.
+        temperature: t.
+    """
+
+    after: Tensor
+    share: Tensor
+    rarity: Tensor
+    once: Tensor
+
+    def __init__(self, after: Tensor, share: Tensor, counts: Tensor, dim: int, temperature: float) -> None:
+        super().__init__()
+        n_items = len(counts)
+        self.dim, self.temperature = dim, temperature
+        # one more row and column for what isn't there; no part of the weights, since a checkpoint has them already
+        rows = F.pad(torch.where(after >= 0, after, n_items), (0, 0, 0, 1), value=n_items)
+        self.register_buffer("after", rows, persistent=False)
+        self.register_buffer("share", F.pad(share.float(), (0, 0, 0, 1)), persistent=False)
+        self.register_buffer("rarity", (counts.sum() + n_items) / (counts + 1).float(), persistent=False)  # 1 / q
+        self.register_buffer("once", F.pad(1 / counts.clamp(min=1).float(), (0, 1)), persistent=False)
+        self.by_known = nn.Linear(LONGEST + 1, 1, bias=False)
+        self.by_vector = nn.Linear(dim, 1)
+        nn.init.constant_(self.by_known.weight, _START)
+        nn.init.zeros_(self.by_vector.weight)
+        nn.init.zeros_(self.by_vector.bias)
+
+    def forward(
+        self, users: Tensor, history: Tensor, targets: Tensor | None = None, columns: Tensor | None = None
+    ) -> Bonus:
+        """What is added to the scores of users.
+
+        Args:
+            users: `(batch, positions, dim)` float vectors after each position, or `(batch, 1, dim)` after the last.
+            history: `(batch, history)` int64 rows of the training's items, newest in the last column, -1 for none.
+            targets: `(batch, positions)` int64 rows of what is to be foretold, of histories that were counted: what
+                such a target itself brought to the counts is taken off again. -1 for none.
+            columns: `(candidates,)` int64 rows, the only ones that are scored; None for all.
+        """
+        n_positions = users.shape[1]
+        present = history >= 0
+        known = F.one_hot(present.cumsum(1).clamp(max=LONGEST), LONGEST + 1).to(users.dtype)[:, -n_positions:]
+        weights = (self.by_known(known) + self.by_vector(users[..., : self.dim]))[..., 0]
+        recent = F.pad(history, (LAST - 1, 0), value=-1).unfold(1, LAST, 1)[:, -n_positions:].reshape(-1, LAST)
+        asked = None if targets is None else targets.reshape(-1)
+
+        def lifts(positions: Tensor) -> Tensor:
+            own = None if asked is None else asked[positions]
+            lifted = self.lifts(recent[positions], own)
+            return lifted if columns is None else lifted[:, columns]
+
+        return Bonus(self.temperature * weights.float(), lifts)
+
+    @torch.no_grad()
+    def lifts(self, recent: Tensor, targets: Tensor | None = None) -> Tensor:
+        """`(n, items)` float `log(1 + m_j / q_j)`.
+
+        Args:
+            recent: `(n, last)` int64 rows, newest in the last column, -1 for none.
+            targets: `(n,)` int64 as of `forward`.
+        """
+        n_items = len(self.rarity)
+        lags = torch.arange(recent.shape[1], 0, -1, device=recent.device)
+        weights = (recent >= 0) / lags
+        weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        rows = torch.where(recent >= 0, recent, n_items)
+        found = weights.new_zeros(len(recent), n_items + 1)
+        found.scatter_add_(1, self.after[rows].flatten(1), (weights[..., None] * self.share[rows]).flatten(1))
+        if targets is not None:
+            brought = (weights / lags * self.once[rows] * (lags <= WINDOW)).sum(-1, keepdim=True)
+            column = torch.where(targets >= 0, targets, n_items)[:, None]
+            found.scatter_(1, column, (found.gather(1, column) - brought).clamp_(min=0))
+        return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU
