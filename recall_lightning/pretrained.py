@@ -1,14 +1,26 @@
 """Encoders and tokenizers from a folder, or from what a checkpoint carries."""
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import get_verbosity, set_verbosity
 
 from recall_lightning.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def load_model(path: str, *, attention: str = "sdpa") -> PreTrainedModel:
@@ -21,11 +33,51 @@ def load_model(path: str, *, attention: str = "sdpa") -> PreTrainedModel:
     Raises:
         InputError: if there is no encoder, or its weights are not safetensors or safely loadable.
     """
+    return _loaded(AutoModel, path, attention)
+
+
+def load_masked_language_model(path: str, *, attention: str = "sdpa") -> PreTrainedModel:
+    """The encoder in a folder (or of a hub's name) under its masked-language head, which is made where there is none.
+
+    Args:
+        path: the folder or name.
+        attention: transformers' `attn_implementation`.
+
+    Raises:
+        InputError: if there is no encoder, or transformers has no such head for its architecture.
+    """
     _check_folder(path)
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(path, attn_implementation=attention)
+        config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise _no_encoder(path, error) from error
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(
+            f"model.encoder.path: {path} is of the architecture {config.model_type}, for which transformers has no "
+            "masked-language head (AutoModelForMaskedLM). Give a BERT-family encoder, or pretrain without that "
+            "objective: model.mlm_weight: 0"
+        )
+    return _loaded(AutoModelForMaskedLM, path, attention)
+
+
+def _loaded(kind: Any, path: str, attention: str) -> PreTrainedModel:
+    """A model of one of transformers' auto classes; weights that it doesn't find are told in a line of our own."""
+    _check_folder(path)
+    said = get_verbosity()
+    set_verbosity(logging.ERROR)  # its table is nothing to act upon
+    model: PreTrainedModel
+    try:
+        model, found = kind.from_pretrained(path, attn_implementation=attention, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_encoder(path, error) from error
+    finally:
+        set_verbosity(said)
+    encoder = model.base_model
+    own = {name if encoder is model else f"{model.base_model_prefix}.{name}" for name, _ in encoder.named_parameters()}
+    if missing := sorted(name for name in own & found["missing_keys"] if "pooler" not in name):  # which nothing reads
+        log.warning("%s lacks %d of the encoder's weights, such as %s: made at random", path, len(missing), missing[0])
+    if found["missing_keys"] - own:
+        log.info("%s has no masked-language head: it starts anew", path)
     return model
 
 
@@ -39,6 +91,12 @@ def model_config(model: PreTrainedModel) -> dict[str, Any]:
 def model_from_config(config: dict[str, Any]) -> PreTrainedModel:
     """The inverse of `model_config`: a model whose weights are still to be filled in."""
     model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
+    return model
+
+
+def masked_language_model_from_config(config: dict[str, Any]) -> PreTrainedModel:
+    """As `model_from_config`, with the masked-language head."""
+    model: PreTrainedModel = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
     return model
 
 

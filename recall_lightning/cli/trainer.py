@@ -25,14 +25,20 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from recall_lightning.callbacks import default_callbacks
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.episode_datamodule import EpisodeDataModule
+from recall_lightning.data.pretrain_datamodule import PretrainDataModule
 from recall_lightning.data.readers.registry import readers
 from recall_lightning.errors import InputError
-from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.checkpoint import encoder_folder, read_checkpoint
 from recall_lightning.modules.loading import kind_of
 from recall_lightning.modules.maml import MAMLRecallModule
+from recall_lightning.modules.pretrain import PretrainModule
 from recall_lightning.modules.recall import RecallModule
 
-METHODS = {"recall": (RecallModule, RecallDataModule), "maml": (MAMLRecallModule, EpisodeDataModule)}
+METHODS: dict[str, tuple[type[RecallModule | PretrainModule], type[RecallDataModule]]] = {
+    "recall": (RecallModule, RecallDataModule),
+    "maml": (MAMLRecallModule, EpisodeDataModule),
+    "pretrain": (PretrainModule, PretrainDataModule),
+}
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -48,21 +54,23 @@ class RecallCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--method", type=Literal["recall", "maml"], default="recall",
-            help="how it learns: from histories (RecallModule), or from users as tasks (MAMLRecallModule)",
+            "--method", type=Literal["recall", "maml", "pretrain"], default="recall",
+            help="how it learns: from histories (RecallModule), from users as tasks (MAMLRecallModule), or, an encoder "
+            "alone, from texts (PretrainModule)",
         )  # fmt: skip
+        monitor, mode = ("val/loss", "min") if self.model_class is PretrainModule else ("val/recall@10", "max")
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults(
             {
-                "checkpoint.monitor": "val/recall@10",
-                "checkpoint.mode": "max",
+                "checkpoint.monitor": monitor,
+                "checkpoint.mode": mode,
                 "checkpoint.filename": "best",
                 "checkpoint.enable_version_counter": False,
-                "early_stopping.monitor": "val/recall@10",
-                "early_stopping.mode": "max",
+                "early_stopping.monitor": monitor,
+                "early_stopping.mode": mode,
                 "early_stopping.patience": 5,
                 "trainer.gradient_clip_val": 1.0,
                 "trainer.log_every_n_steps": 10,
@@ -88,6 +96,11 @@ class RecallCLI(LightningCLI):
         settings = self.config_init[str(self.subcommand)]
         settings["weights_only"] = True  # a checkpoint is data, never code
         path = settings["ckpt_path"]
+        if settings["method"] == "pretrain" and self.subcommand in ("test", "predict"):
+            raise InputError(
+                f"`{self.subcommand}` is of models that rank items, which a pretrained encoder (method: pretrain) "
+                "doesn't. Use `validate`, or fine-tune it: fit --config FILE.yaml --model.encoder.path FOLDER"
+            )
         if not path and self.subcommand != "fit":
             raise InputError(
                 f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
@@ -104,13 +117,25 @@ class RecallCLI(LightningCLI):
             )
         if self.subcommand != "fit":
             self.model = kind.restored(checkpoint, path)
-            self.datamodule.tokenizer = self.model.background.tokenizer
+            self.datamodule.tokenizer = self.model.tokenizer
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback
         if isinstance(best, ModelCheckpoint) and best.best_model_path and self.trainer.is_global_zero:
             path = os.path.relpath(best.best_model_path)
             print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
+            if isinstance(self.model, PretrainModule):
+                self._keep_encoder(path)
+
+    def _keep_encoder(self, best: str) -> None:
+        """Write the encoder of the best checkpoint beside it, and say how to go on."""
+        folder = encoder_folder(best)
+        PretrainModule.load_from_checkpoint(best).save_encoder(folder)
+        given = Path(str(self.config.fit.config[0])) if self.config.fit.config else Path("FILE.yaml")
+        twin = given.parent.parent / given.name  # configs/pretrain/NAME.yaml is for what configs/NAME.yaml trains
+        config = twin if twin.is_file() and twin.parent != given.parent else "FILE.yaml"
+        print(f"its encoder is the folder {folder}. To fine-tune it:")
+        print(f"recall-lightning fit --config {config} --model.encoder.path {folder}")
 
 
 class ParsedOnly(RecallCLI):
@@ -157,7 +182,8 @@ def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = 
 
 
 def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
-    module, data = METHODS[_method(arguments)]
+    method = _method(arguments)
+    module, data = METHODS[method]
     try:
         return kind(
             module,
@@ -165,7 +191,7 @@ def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
             args=arguments,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
-            trainer_defaults={"callbacks": default_callbacks()},
+            trainer_defaults={"callbacks": default_callbacks(method)},
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             load_from_checkpoint_support=False,
