@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
 import warnings
@@ -135,7 +136,7 @@ class RecallCLI(LightningCLI):
         twin = given.parent.parent / given.name  # configs/pretrain/NAME.yaml is for what configs/NAME.yaml trains
         config = twin if twin.is_file() and twin.parent != given.parent else "FILE.yaml"
         print(f"its encoder is the folder {folder}. To fine-tune it:")
-        print(f"recall-lightning fit --config {config} --model.encoder.path {folder}")
+        print(shlex.join(["recall-lightning", "fit", "--config", str(config), "--model.encoder.path", str(folder)]))
 
 
 class ParsedOnly(RecallCLI):

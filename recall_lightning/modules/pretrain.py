@@ -192,6 +192,11 @@ class PretrainModule(BaseModule):
 
     def on_validation_epoch_end(self) -> None:
         told = {name: metric.compute() for name, metric in self.measured.items()}  # over all processes
+        if self.mlm_weight and not self.measured["mlm"].weight and told["mlm"].isnan():
+            raise InputError(
+                f"data.validation_share is {self.data.validation_share}: of the few texts held for validation no token "
+                "was masked. Raise it, or model.mask_probability"
+            )
         self.log("val/loss", self._weighted({name: told[name] for name in told.keys() & OBJECTIVES}), prog_bar=True)
         if self.mlm_weight:
             told["perplexity"] = told["mlm"].exp()
