@@ -2,11 +2,8 @@
 
 import logging
 import os
-import re
 import shlex
-import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +12,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch
-import transformers
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.episode_datamodule import EpisodeDataModule
 from recall_lightning.data.pretrain_datamodule import PretrainDataModule
@@ -155,7 +152,7 @@ def run(given: list[str]) -> None:
     Raises:
         InputError: if a key, a value or a file can't be used.
     """
-    _quiet()
+    quiet_libraries()
     if not torch.cuda.is_available():  # there it would cost digits; a CPU's products stay as exact, but are oneDNN's
         torch.set_float32_matmul_precision("medium")
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +171,7 @@ def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = 
     Raises:
         InputError: if the config can't be used.
     """
-    _quiet()
+    quiet_libraries()
     if quiet:
         logging.getLogger("recall_lightning").setLevel(logging.WARNING)
     arguments = [word for config in configs for word in ("--config", config)]
@@ -252,25 +249,3 @@ def _with_own_config(given: list[str], folder: Path) -> list[str]:
 def _readable(message: str) -> str:
     """jsonargparse's message in one line, its most telling part first."""
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip()) + ". See `--print_config`"
-
-
-def _quiet() -> None:
-    """Say what a user can act upon, and no more."""
-    logging.getLogger("recall_lightning").setLevel(logging.INFO)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("recall_lightning").handlers = [handler]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    chatter = re.compile("(GPU|TPU) available|Seed set to|💡 Tip|Using bfloat16|Loading `.*` to estimate")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not chatter.match(record.getMessage()))
-    for pattern in [
-        r".*does not have many workers.*",  # batches are made in a few milliseconds
-        r".*args parameter is intended to run from within Python.*",
-        r".*LeafSpec.*",  # Lightning's own use of torch
-        r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
-        r".*is smaller than the logging interval.*",
-        r".*It is recommended to use `self.log.*sync_dist.*",  # the metrics have summed over the processes
-        r".*dirpath has changed from.*",  # a test writes no checkpoint
-    ]:
-        warnings.filterwarnings("ignore", pattern)

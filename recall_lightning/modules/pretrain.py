@@ -24,16 +24,14 @@ from recall_lightning.modules.checkpoint import fill, is_pretrained
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
 from recall_lightning.pretrained import (
-    load_masked_language_model,
     load_model,
-    masked_language_model_from_config,
     model_config,
     model_from_config,
+    save_model,
     tokenizer_files,
     tokenizer_from_files,
 )
 from recall_lightning.regularizers import Uniformity
-from recall_lightning.whole import folder_written_whole
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +116,9 @@ class PretrainModule(BaseModule):
             )
         if self.tokenizer is None:
             assert self.data.tokenizer is not None
-            load = load_masked_language_model if self.mlm_weight else load_model
-            self.build(load(self.encoder_config.path, attention=self.encoder_config.attention), self.data.tokenizer)
+            path, attention = self.encoder_config.path, self.encoder_config.attention
+            model = load_model(path, attention=attention, masked_language=self.mlm_weight > 0)
+            self.build(model, self.data.tokenizer)
             n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
             log.info("pretraining %.1f M weights", n_trained / 1e6)
 
@@ -233,16 +232,13 @@ class PretrainModule(BaseModule):
         saved, parts = dict(checkpoint["hyper_parameters"]), checkpoint["recall_lightning"]
         encoder, optimizer = EncoderConfig(**saved.pop("encoder")), OptimizerConfig(**saved.pop("optimizer"))
         module = cls(encoder, optimizer=optimizer, **saved)
-        make = masked_language_model_from_config if module.mlm_weight else model_from_config
-        module.build(make(parts["encoder_config"]), tokenizer_from_files(parts["tokenizer"]))
+        model = model_from_config(parts["encoder_config"], masked_language=module.mlm_weight > 0)
+        module.build(model, tokenizer_from_files(parts["tokenizer"]))
         fill(module, checkpoint, source)
         return module.eval()
 
     def save_encoder(self, folder: str | Path) -> None:
-        """Write the encoder as a folder that `model.encoder.path`, and any program on transformers, can load.
-
-        It holds config, weights (safetensors; adapters are made part of them) and tokenizer, but no masked-language
-        head. It is written whole or not at all, and replaces one of that name.
+        """Write the encoder, without its head, as a folder for `model.encoder.path`; as of `save_model`.
 
         Args:
             folder: where to.
@@ -250,9 +246,7 @@ class PretrainModule(BaseModule):
         assert self.tokenizer is not None
         model = copy.deepcopy(self.model.encoder.model)
         merge_adapters(model)
-        with folder_written_whole(Path(folder)) as made:
-            model.save_pretrained(made)
-            self.tokenizer.save_pretrained(made)
+        save_model(model, self.tokenizer, Path(folder))
 
 
 def _without_dropout(why: str) -> str:

@@ -18,7 +18,7 @@ from recall_lightning.contrastive import alignment, contrastive_loss
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.optimizers import OptimizerConfig
-from recall_lightning.pretrained import load_masked_language_model, load_model
+from recall_lightning.pretrained import load_model
 
 FAST = OptimizerConfig(encoder_lr=3e-3, tower_lr=1e-2, warmup=0.0, decay="none")
 
@@ -206,9 +206,9 @@ def test_a_head_that_the_checkpoint_has_is_kept_and_one_it_lacks_is_made(tiny_en
     model = AutoModelForMaskedLM.from_config(BertConfig.from_pretrained(tiny_encoder))
     model.save_pretrained(tmp_path)
     with caplog.at_level("INFO", "recall_lightning"):
-        kept = load_masked_language_model(str(tmp_path))
+        kept = load_model(str(tmp_path), masked_language=True)
         assert not caplog.messages
-        made = load_masked_language_model(str(tiny_encoder))
+        made = load_model(str(tiny_encoder), masked_language=True)
         assert caplog.messages == [f"{tiny_encoder} has no masked-language head: it starts anew"]
     assert_equal_weights(weights(kept), weights(model))
     embeddings = made.get_input_embeddings().weight
@@ -264,7 +264,7 @@ def test_an_architecture_without_a_masked_language_head_is_told(tmp_path):
     with pytest.raises(
         InputError, match=r"^model\.encoder\.path: .* gpt2, for which .* no masked-language head.*_weight: 0$"
     ):
-        load_masked_language_model(str(tmp_path))
+        load_model(str(tmp_path), masked_language=True)
 
 
 def test_a_tokenizer_without_a_mask_token_is_told(movielens, tiny_encoder, tmp_path):
