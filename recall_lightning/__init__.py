@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recall_lightning.data.datamodule import RecallDataModule as RecallDataModule
     from recall_lightning.data.episode_datamodule import EpisodeDataModule as EpisodeDataModule
+    from recall_lightning.data.pretrain_datamodule import PretrainDataModule as PretrainDataModule
     from recall_lightning.data.readers.amazon import AmazonReviews as AmazonReviews
     from recall_lightning.data.readers.bookcrossing import BookCrossing as BookCrossing
     from recall_lightning.data.readers.histories import JsonHistories as JsonHistories
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from recall_lightning.models.user_tower import TextTower as TextTower
     from recall_lightning.models.user_tower import TransformerTower as TransformerTower
     from recall_lightning.modules.maml import MAMLRecallModule as MAMLRecallModule
+    from recall_lightning.modules.pretrain import PretrainModule as PretrainModule
     from recall_lightning.modules.recall import RecallModule as RecallModule
     from recall_lightning.regularizers import L2 as L2
     from recall_lightning.regularizers import L2SP as L2SP
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "RecallDataModule": "data.datamodule",
     "EpisodeDataModule": "data.episode_datamodule",
+    "PretrainDataModule": "data.pretrain_datamodule",
     "AmazonReviews": "data.readers.amazon",
     "BookCrossing": "data.readers.bookcrossing",
     "JsonHistories": "data.readers.histories",
@@ -60,6 +63,7 @@ _HOMES = {
     "TextTower": "models.user_tower",
     "TransformerTower": "models.user_tower",
     "MAMLRecallModule": "modules.maml",
+    "PretrainModule": "modules.pretrain",
     "RecallModule": "modules.recall",
     "L2": "regularizers",
     "L2SP": "regularizers",

@@ -1,31 +1,72 @@
 """Encoders and tokenizers from a folder, or from what a checkpoint carries."""
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import get_verbosity, set_verbosity
 
 from recall_lightning.errors import InputError
+from recall_lightning.whole import folder_written_whole
+
+log = logging.getLogger(__name__)
 
 
-def load_model(path: str, *, attention: str = "sdpa") -> PreTrainedModel:
+def load_model(path: str, *, attention: str = "sdpa", masked_language: bool = False) -> PreTrainedModel:
     """The encoder in a folder (or of a hub's name), with its weights.
 
     Args:
         path: the folder or name.
         attention: transformers' `attn_implementation`.
+        masked_language: whether under its masked-language head, which starts anew where there is none.
 
     Raises:
-        InputError: if there is no encoder, or its weights are not safetensors or safely loadable.
+        InputError: if there is no encoder, its weights are not safetensors or safely loadable, or transformers has no
+            such head for its architecture.
     """
     _check_folder(path)
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(path, attn_implementation=attention)
+        if not masked_language:
+            return _loaded(AutoModel, path, attention)
+        config = AutoConfig.from_pretrained(path)
+        if type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+            return _loaded(AutoModelForMaskedLM, path, attention)
     except (OSError, ValueError, KeyError) as error:
         raise _no_encoder(path, error) from error
+    raise InputError(
+        f"model.encoder.path: {path} is of the architecture {config.model_type}, for which transformers has no "
+        "masked-language head (AutoModelForMaskedLM). Give a BERT-family encoder, or pretrain without that "
+        "objective: model.mlm_weight: 0"
+    )
+
+
+def _loaded(kind: Any, path: str, attention: str) -> PreTrainedModel:
+    """A model of one of transformers' auto classes; weights that it doesn't find are told in a line of our own."""
+    said = get_verbosity()
+    set_verbosity(logging.ERROR)  # its table is nothing to act upon
+    try:
+        model: PreTrainedModel
+        model, found = kind.from_pretrained(path, attn_implementation=attention, output_loading_info=True)
+    finally:
+        set_verbosity(said)
+    encoder = model.base_model
+    own = {name if encoder is model else f"{model.base_model_prefix}.{name}" for name, _ in encoder.named_parameters()}
+    if missing := sorted(name for name in own & found["missing_keys"] if "pooler" not in name):  # which nothing reads
+        log.warning("%s lacks %d of the encoder's weights, such as %s: made at random", path, len(missing), missing[0])
+    if found["missing_keys"] - own:
+        log.info("%s has no masked-language head: it starts anew", path)
     return model
 
 
@@ -36,9 +77,10 @@ def model_config(model: PreTrainedModel) -> dict[str, Any]:
     return config
 
 
-def model_from_config(config: dict[str, Any]) -> PreTrainedModel:
-    """The inverse of `model_config`: a model whose weights are still to be filled in."""
-    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
+def model_from_config(config: dict[str, Any], *, masked_language: bool = False) -> PreTrainedModel:
+    """The inverse of `model_config`: a model whose weights are still to be filled in; as of `load_model`."""
+    kind = AutoModelForMaskedLM if masked_language else AutoModel
+    model: PreTrainedModel = kind.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
     return model
 
 
@@ -54,6 +96,16 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, KeyError) as error:
         raise _no_encoder(path, error) from error
     return tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write an encoder as a folder that `load_model`, and any program on transformers, can load.
+
+    It holds config, weights (safetensors) and tokenizer, is written whole or not at all, and replaces one of that name.
+    """
+    with folder_written_whole(folder) as made:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:

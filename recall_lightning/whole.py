@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import os
 import tempfile
@@ -24,3 +24,22 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             raise
     os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
     os.replace(file.name, path)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` that takes its place when the block ends, and is gone if it fails.
+
+    Args:
+        path: the folder to be; what stands there before is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part") as room:
+        made, former = Path(room) / "made", Path(room) / "former"
+        made.mkdir()
+        yield made
+        for file in made.iterdir():
+            file.chmod(0o644)  # safetensors' are their owner's alone
+        if path.exists():  # a folder with files in it can't be replaced in one go
+            os.replace(path, former)
+        os.replace(made, path)

@@ -13,7 +13,7 @@ import recall_lightning
 ROOT = Path(recall_lightning.__file__).parent
 NAME = ROOT.name
 FILES = sorted(ROOT.rglob("*.py"))
-TENSORS_ALONE = ["models", "losses", "softmax", "fusion", "regularizers", "metrics", "meta"]
+TENSORS_ALONE = ["models", "losses", "softmax", "contrastive", "fusion", "regularizers", "metrics", "meta"]
 
 
 def module_of(file):

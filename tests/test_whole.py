@@ -1,10 +1,10 @@
-"""Files are written whole or not at all."""
+"""Files and folders are written whole or not at all."""
 
 import stat
 
 import pytest
 
-from recall_lightning.whole import written_whole
+from recall_lightning.whole import folder_written_whole, written_whole
 
 
 def test_the_file_appears_when_all_is_written_and_others_may_read_it(tmp_path):
@@ -31,3 +31,35 @@ def test_a_failure_leaves_what_was_there_before_and_nothing_else(tmp_path, error
         stopped_half_way(path, error)
     assert path.read_bytes() == b"old"
     assert [found.name for found in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_a_folder_takes_the_place_of_one_before_when_all_is_written(tmp_path):
+    path = tmp_path / "runs" / "encoder"
+    for text in ("old", "new"):
+        with folder_written_whole(path) as made:
+            (made / text).write_text(text)
+            (made / text).chmod(0o600)
+            assert not (path / text).exists()
+        assert [file.read_text() for file in path.iterdir()] == [text]
+        assert stat.S_IMODE((path / text).stat().st_mode) == 0o644
+    assert [found.name for found in path.parent.iterdir()] == ["encoder"]
+
+
+def folder_stopped_half_way(path, error):
+    with folder_written_whole(path) as made:
+        (made / "new").write_text("new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+def test_a_failure_leaves_the_folder_that_was_there_before_and_nothing_else(tmp_path, error):
+    path = tmp_path / "encoder"
+    with pytest.raises(type(error)):
+        folder_stopped_half_way(path, error)
+    assert not list(tmp_path.iterdir())
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(type(error)):
+        folder_stopped_half_way(path, error)
+    assert [file.read_text() for file in path.iterdir()] == ["old"]
+    assert [found.name for found in tmp_path.iterdir()] == ["encoder"]

@@ -16,8 +16,14 @@ from recall_lightning.callbacks.test_report import TestReport
 from recall_lightning.callbacks.threshold import ThresholdCharts
 
 
-def default_callbacks() -> list[Callback]:
-    """Those that the program always uses; each does nothing where the logger can't show it."""
+def default_callbacks(method: str = "recall") -> list[Callback]:
+    """Those that the program always uses; each does nothing where the logger can't show it.
+
+    Args:
+        method: `pretrain` has no users and no lists to show.
+    """
+    if method == "pretrain":
+        return [Rates(), FinalMetrics(best=min), EpochLines(), Interrupted()]
     shown = [Rates(), AdaptationCharts(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms()]
     shown += [RecommendationSamples(), ItemSpace(), FinalMetrics(), TestReport(), EpochLines()]
     return [*shown, RecommendationWriter(), Interrupted()]

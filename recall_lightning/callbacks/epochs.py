@@ -17,11 +17,12 @@ class EpochLines(Callback):
         if sys.stderr.isatty() or not trainer.is_global_zero:
             return
         shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        ranked = [
+        measured = [
             f"{name} {value:.4f}"
             for name, value in shown.items()
-            if name.startswith(("val/recall", "val/ndcg")) and not name.endswith("@alpha")
+            if name.startswith(("val/recall", "val/ndcg", "val/loss", "val/mlm", "val/contrastive"))
+            and not name.endswith("@alpha")
         ]
         seconds = time.perf_counter() - self._started
-        parts = [f"loss {shown['train/loss']:.3f}", *ranked, f"{seconds:.0f} s"]
+        parts = [f"loss {shown['train/loss']:.3f}", *measured, f"{seconds:.0f} s"]
         sys.stderr.write(f"epoch {trainer.current_epoch}: {', '.join(parts)}\n")

@@ -1,25 +1,31 @@
 """FinalMetrics: hyperparameters beside what they led to."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from recall_lightning.modules.recall import RecallModule
+from recall_lightning.modules.base import BaseModule
 
 
 class FinalMetrics(Callback):
-    """Logs the hyperparameters, and with TensorBoard the best value of each validation metric beside them."""
+    """Logs the hyperparameters, and with TensorBoard the best value of each validation metric beside them.
 
-    def __init__(self) -> None:
+    Args:
+        best: `max` of metrics, `min` of losses.
+    """
+
+    def __init__(self, best: Callable[[float, float], float] = max) -> None:
+        self.better = best
         self.best: dict[str, float] = {}
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for name, value in trainer.callback_metrics.items():
             # what alpha gives is held to a constraint: more of it isn't better
             if name.startswith("val/") and not name.endswith("alpha"):
-                self.best[name] = max(self.best.get(name, 0.0), float(value))
+                self.best[name] = self.better(self.best.get(name, float(value)), float(value))
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for logger in trainer.loggers:
@@ -41,7 +47,7 @@ class FinalMetrics(Callback):
 
 def settings_of(module: L.LightningModule) -> dict[str, Any]:
     """The settings of a run, by key."""
-    assert isinstance(module, RecallModule)
+    assert isinstance(module, BaseModule)
     return flat({"model": dict(module.hparams), "data": dict(module.data.hparams)})
 
 

@@ -1,17 +1,19 @@
 """Rates: how fast it learns and how fast it goes."""
 
 import time
+from collections import Counter
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from recall_lightning.data.batches import TrainBatch
+from recall_lightning.data.pretrain_datamodule import TextBatch
 from recall_lightning.modules.recall import RecallModule
 
 
 class Rates(Callback):
-    """Logs learning rates, temperature, threshold, and the items, tokens and users a second.
+    """Logs learning rates, temperature, threshold, and the items, tokens and users (or texts and tokens) a second.
 
     Speeds are over the steps since the last log, validation left out. Items are those encoded with gradient, and tokens
     are theirs without filling.
@@ -24,26 +26,24 @@ class Rates(Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: TrainBatch, batch_idx: int
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: TrainBatch | TextBatch, batch_idx: int
     ) -> None:
         self._seconds += time.perf_counter() - self._started
-        self._counts["items"] += batch.n_encoded
-        self._counts["tokens"] += batch.n_tokens
-        self._counts["users"] += len(batch.history)
+        self._counts.update(batch.counts)
         if (trainer.global_step % trainer.log_every_n_steps) or not trainer.loggers:  # type: ignore[attr-defined]
             return
-        assert isinstance(module, RecallModule)
         values = {f"speed/{name}_per_second": n / self._seconds for name, n in self._counts.items()}
         for group in trainer.optimizers[0].param_groups:
             values[f"lr/{group['name']}"] = group["lr"]
-        values["train/temperature"] = float(module.loss.temperature.detach())
-        alpha = getattr(module.loss, "alpha", None)
-        if alpha is not None:
-            values["train/alpha"] = float(alpha.detach())
+        if isinstance(module, RecallModule):
+            values["train/temperature"] = float(module.loss.temperature.detach())
+            alpha = getattr(module.loss, "alpha", None)
+            if alpha is not None:
+                values["train/alpha"] = float(alpha.detach())
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         self._reset()
 
     def _reset(self) -> None:
         self._seconds = 0.0
-        self._counts = {"items": 0, "tokens": 0, "users": 0}
+        self._counts: Counter[str] = Counter()

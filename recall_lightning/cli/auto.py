@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from recall_lightning.auto import CHANGES, LONGEST, Change, Settings, by_size, climb, epochs_of_a_trial
 from recall_lightning.cli.flags import as_config, as_flags
 from recall_lightning.errors import InputError
+from recall_lightning.modules.recall import RecallModule
 from recall_lightning.whole import written_whole
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Automatic:
     def _check(self, minutes: float, program: "RecallCLI") -> None:
         if not minutes > 0:
             raise InputError(f"auto.minutes is {minutes}: give a number above 0, or null for the settings as they are")
-        if program.model.is_meta:
-            raise InputError("auto.minutes: there is nothing to search with `method: maml`. Search its base model's")
+        if type(program.model) is not RecallModule:
+            raise InputError("auto.minutes: searches settings of `method: recall` alone. Give null with any other")
         if "--ckpt_path" in self.named:
             raise InputError("auto.minutes: a run goes on with the settings it began with: give its own config.yaml")
         if program.trainer.world_size > 1:

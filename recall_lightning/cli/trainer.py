@@ -2,10 +2,8 @@
 
 import logging
 import os
-import re
-import sys
+import shlex
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +13,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch
-import transformers
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,19 +21,26 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.episode_datamodule import EpisodeDataModule
+from recall_lightning.data.pretrain_datamodule import PretrainDataModule
 from recall_lightning.data.readers.registry import readers
 from recall_lightning.errors import InputError
-from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.checkpoint import encoder_folder, read_checkpoint
 from recall_lightning.modules.loading import kind_of
 from recall_lightning.modules.maml import MAMLRecallModule
+from recall_lightning.modules.pretrain import PretrainModule
 from recall_lightning.modules.recall import RecallModule
 
 if TYPE_CHECKING:
     from recall_lightning.cli.auto import Automatic
 
-METHODS = {"recall": (RecallModule, RecallDataModule), "maml": (MAMLRecallModule, EpisodeDataModule)}
+METHODS: dict[str, tuple[type[RecallModule | PretrainModule], type[RecallDataModule]]] = {
+    "recall": (RecallModule, RecallDataModule),
+    "maml": (MAMLRecallModule, EpisodeDataModule),
+    "pretrain": (PretrainModule, PretrainDataModule),
+}
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -52,25 +56,27 @@ class RecallCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--method", type=Literal["recall", "maml"], default="recall",
-            help="how it learns: from histories (RecallModule), or from users as tasks (MAMLRecallModule)",
+            "--method", type=Literal["recall", "maml", "pretrain"], default="recall",
+            help="how it learns: from histories (RecallModule), from users as tasks (MAMLRecallModule), or, an encoder "
+            "alone, from texts (PretrainModule)",
         )  # fmt: skip
         parser.add_argument(
             "--auto.minutes", type=float | None, default=None,
             help="choose settings by short runs on the validation cases, then train: within so many minutes",
         )  # fmt: skip
+        monitor, mode = ("val/loss", "min") if self.model_class is PretrainModule else ("val/recall@10", "max")
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults(
             {
-                "checkpoint.monitor": "val/recall@10",
-                "checkpoint.mode": "max",
+                "checkpoint.monitor": monitor,
+                "checkpoint.mode": mode,
                 "checkpoint.filename": "best",
                 "checkpoint.enable_version_counter": False,
-                "early_stopping.monitor": "val/recall@10",
-                "early_stopping.mode": "max",
+                "early_stopping.monitor": monitor,
+                "early_stopping.mode": mode,
                 "early_stopping.patience": 5,
                 "trainer.gradient_clip_val": 1.0,
                 "trainer.log_every_n_steps": 10,
@@ -96,6 +102,11 @@ class RecallCLI(LightningCLI):
         settings = self.config_init[str(self.subcommand)]
         settings["weights_only"] = True  # a checkpoint is data, never code
         path = settings["ckpt_path"]
+        if settings["method"] == "pretrain" and self.subcommand in ("test", "predict"):
+            raise InputError(
+                f"`{self.subcommand}` is of models that rank items, which a pretrained encoder (method: pretrain) "
+                "doesn't. Use `validate`, or fine-tune it: fit --config FILE.yaml --model.encoder.path FOLDER"
+            )
         if not path and self.subcommand != "fit":
             raise InputError(
                 f"--ckpt_path is missing: `{self.subcommand}` needs a trained model. Give the path that `fit` printed"
@@ -112,13 +123,25 @@ class RecallCLI(LightningCLI):
             )
         if self.subcommand != "fit":
             self.model = kind.restored(checkpoint, path)
-            self.datamodule.tokenizer = self.model.background.tokenizer
+            self.datamodule.tokenizer = self.model.tokenizer
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback
         if isinstance(best, ModelCheckpoint) and best.best_model_path and self.trainer.is_global_zero:
             path = os.path.relpath(best.best_model_path)
             print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
+            if isinstance(self.model, PretrainModule):
+                self._keep_encoder(path)
+
+    def _keep_encoder(self, best: str) -> None:
+        """Write the encoder of the best checkpoint beside it, and say how to go on."""
+        folder = encoder_folder(best)
+        PretrainModule.load_from_checkpoint(best).save_encoder(folder)
+        given = Path(str(self.config.fit.config[0])) if self.config.fit.config else Path("FILE.yaml")
+        twin = given.parent.parent / given.name  # configs/pretrain/NAME.yaml is for what configs/NAME.yaml trains
+        config = twin if twin.is_file() and twin.parent != given.parent else "FILE.yaml"
+        print(f"its encoder is the folder {folder}. To fine-tune it:")
+        print(shlex.join(["recall-lightning", "fit", "--config", str(config), "--model.encoder.path", str(folder)]))
 
 
 class ParsedOnly(RecallCLI):
@@ -137,7 +160,7 @@ def run(given: list[str]) -> None:
     Raises:
         InputError: if a key, a value or a file can't be used.
     """
-    _quiet()
+    quiet_libraries()
     if not torch.cuda.is_available():  # there it would cost digits; a CPU's products stay as exact, but are oneDNN's
         torch.set_float32_matmul_precision("medium")
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +183,7 @@ def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = 
     Raises:
         InputError: if the config can't be used.
     """
-    _quiet()
+    quiet_libraries()
     if quiet:
         logging.getLogger("recall_lightning").setLevel(logging.WARNING)
     arguments = [word for config in configs for word in ("--config", config)]
@@ -169,7 +192,8 @@ def data_of(configs: list[str], keys: list[str] | None = None, *, quiet: bool = 
 
 
 def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
-    module, data = METHODS[_method(arguments)]
+    method = _method(arguments)
+    module, data = METHODS[method]
     try:
         return kind(
             module,
@@ -177,7 +201,7 @@ def _cli(kind: type[RecallCLI], arguments: list[str]) -> RecallCLI:
             args=arguments,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
-            trainer_defaults={"callbacks": default_callbacks()},
+            trainer_defaults={"callbacks": default_callbacks(method)},
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             load_from_checkpoint_support=False,
@@ -257,25 +281,3 @@ def _with_own_config(given: list[str], folder: Path) -> list[str]:
 def _readable(message: str) -> str:
     """jsonargparse's message in one line, its most telling part first."""
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip()) + ". See `--print_config`"
-
-
-def _quiet() -> None:
-    """Say what a user can act upon, and no more."""
-    logging.getLogger("recall_lightning").setLevel(logging.INFO)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("recall_lightning").handlers = [handler]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    chatter = re.compile("(GPU|TPU) available|Seed set to|💡 Tip|Using bfloat16|Loading `.*` to estimate")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not chatter.match(record.getMessage()))
-    for pattern in [
-        r".*does not have many workers.*",  # batches are made in a few milliseconds
-        r".*args parameter is intended to run from within Python.*",
-        r".*LeafSpec.*",  # Lightning's own use of torch
-        r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
-        r".*is smaller than the logging interval.*",
-        r".*It is recommended to use `self.log.*sync_dist.*",  # the metrics have summed over the processes
-        r".*dirpath has changed from.*",  # a test writes no checkpoint
-    ]:
-        warnings.filterwarnings("ignore", pattern)

@@ -15,7 +15,9 @@ from recall_lightning.data.tokens import TokenBatch, Tokens
 
 
 @dataclass
-class _Batch:
+class Batch:
+    """Base of the batches: moves with all that it holds."""
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Self:
         """Lightning moves a batch by this."""
         moved = {
@@ -35,7 +37,7 @@ class _Batch:
 
 
 @dataclass
-class TrainBatch(_Batch):
+class TrainBatch(Batch):
     """Users' histories to train on, every position at once.
 
     Histories stand at the right: the last column is the newest item, and -1 fills up the left.
@@ -66,9 +68,14 @@ class TrainBatch(_Batch):
     history_tokens: TokenBatch | None = None
     n_tokens: int = 0
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a step's speed is told in."""
+        return {"items": self.n_encoded, "tokens": self.n_tokens, "users": len(self.history)}
+
 
 @dataclass
-class EvalBatch(_Batch):
+class EvalBatch(Batch):
     """Cases to rank the catalogue for.
 
     Attributes:

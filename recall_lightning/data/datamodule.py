@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -162,7 +163,8 @@ class RecallDataModule(L.LightningDataModule):
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
         drawn = (len(self.split.train) / len(self.sequences)) * self.batch_size
-        return self._train_loader(self._collator(TrainCollator, self.counts, drawn, self.sequences))
+        lengths = self.sequences[:, 1] - self.sequences[:, 0]
+        return self._train_loader(self._collator(TrainCollator, self.counts, drawn, self.sequences), lengths)
 
     def _collator(self, kind: type[Collator], counts: Ints, drawn: float, spans: Ints, **more: Any) -> Collator:
         """A collator of training batches that touch `drawn` interactions each, an item's chance being by `counts`."""
@@ -182,12 +184,12 @@ class RecallDataModule(L.LightningDataModule):
             **more,
         )
 
-    def _train_loader(self, collate: TrainCollator) -> DataLoader[object]:
+    def _train_loader(self, collate: Callable[..., object], lengths: Ints) -> DataLoader[object]:
+        """Batches of what `collate` makes of keys `(epoch, index)`, an index for each of `lengths`."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        lengths = torch.from_numpy(collate.spans[:, 1] - collate.spans[:, 0]) if self.sort_by_length else None
         sampler = EpochSampler(
-            len(collate.spans), seed=self.seed, rank=rank, world_size=world_size, lengths=lengths,
-            batch_size=self.batch_size,
+            len(lengths), seed=self.seed, rank=rank, world_size=world_size, batch_size=self.batch_size,
+            lengths=torch.from_numpy(lengths) if self.sort_by_length else None,
         )  # fmt: skip
         if self.trainer:  # after a resume this is not epoch 0, and Lightning tells the sampler too late for workers
             sampler.set_epoch(self.trainer.current_epoch)
@@ -225,15 +227,18 @@ class RecallDataModule(L.LightningDataModule):
         return self._eval_loader(Cases(self.interactions, users, ends, nothing, known=ends))
 
     def _eval_loader(self, cases: Cases) -> DataLoader[object]:
+        return self._eval_loader_of(self._eval_collator(cases), cases)
+
+    def _eval_loader_of(self, collate: Callable[..., object], cases: Sized) -> DataLoader[object]:
         return DataLoader(
             Keys(), sampler=self._share(cases), batch_size=self.eval_batch_size, num_workers=self.num_workers,
-            pin_memory=self._pin(), collate_fn=self._eval_collator(cases),
+            pin_memory=self._pin(), collate_fn=collate,
         )  # fmt: skip
 
     def _eval_collator(self, cases: Cases) -> EvalCollator:
         return EvalCollator(cases, self.tokens, self.max_history, self.history_tokens)
 
-    def _share(self, cases: Cases) -> range:
+    def _share(self, cases: Sized) -> range:
         """This process's cases; no case is in two, so that a mean over users stays exact under DDP."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return range(rank, len(cases), world_size)

@@ -97,7 +97,8 @@ class EpisodeDataModule(RecallDataModule):
         spans = episode_spans(train, config)
         drawn = self.batch_size * ((config.min_support + config.max_support) / 2 + config.n_queries)
         counts = episode_counts(train, config, len(self.catalogue))
-        return self._train_loader(self._collator(EpisodeCollator, counts, drawn, spans, episodes=config))
+        collate = self._collator(EpisodeCollator, counts, drawn, spans, episodes=config)
+        return self._train_loader(collate, spans[:, 1] - spans[:, 0])
 
     def val_dataloader(self) -> DataLoader[object]:
         return self._support_loader({k: validation for k, (validation, _) in self.by_support.items()})

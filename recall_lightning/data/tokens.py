@@ -81,6 +81,13 @@ class Tokens:
         """`(texts,)` int64, special tokens included."""
         return np.diff(self.offsets) + self.frame.n_special
 
+    @property
+    def alike(self) -> Ints:
+        """`(texts,)` int64: the first text with the same tokens; of one that no earlier text equals, its own row."""
+        first: dict[bytes, int] = {}
+        spans_of = itertools.pairwise(self.offsets.tolist())
+        return np.array([first.setdefault(self.values[a:b].tobytes(), row) for row, (a, b) in enumerate(spans_of)])
+
     def batch(self, rows: Ints, *, max_buckets: int = 4) -> TokenBatch:
         """The texts `rows`, padded to the longest of them.
 

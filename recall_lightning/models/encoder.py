@@ -33,12 +33,8 @@ class TextEncoder(nn.Module):
         if getattr(model, "pooler", None) is not None:
             setattr(model, "pooler", None)  # noqa: B010  # its weights would be trained by nothing, which DDP takes for an error
         if dropout is not None:
-            for module in model.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = dropout
-                for name, value in vars(module).items():  # some attentions keep their rate as a number
-                    if "dropout" in name and isinstance(value, (int, float)):
-                        setattr(module, name, dropout)
+            for module, name in _dropout_rates(model):
+                setattr(module, name, dropout)
         self._freeze(frozen_layers)
 
     @property
@@ -52,6 +48,11 @@ class TextEncoder(nn.Module):
         """Whether any weight of it is trained."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
+    @property
+    def drops_out(self) -> bool:
+        """Whether a text's vector is another each time in training."""
+        return any(getattr(module, name) > 0 for module, name in _dropout_rates(self.model))
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Encode texts.
 
@@ -62,10 +63,14 @@ class TextEncoder(nn.Module):
         Returns:
             `(texts, dim)` float32.
         """
-        return self._pooled(self.model.get_input_embeddings()(ids), mask)
+        return self._pooled(self._hidden(self.model.get_input_embeddings()(ids), mask), mask)
 
-    def _pooled(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        hidden = self.model(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+    def _hidden(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """`(texts, tokens, dim)`."""
+        hidden: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+        return hidden
+
+    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
             return hidden[:, 0].float()
         weights = mask[..., None].to(hidden.dtype)
@@ -84,8 +89,27 @@ class TextEncoder(nn.Module):
         """
         # looked up once: each look-up's gradient is as large as the vocabulary
         embeddings = self.model.get_input_embeddings()(ids)
-        vectors = [self._pooled(embeddings[a:b, :width], mask[a:b, :width]) for a, b, width in buckets]
+        parts = [(embeddings[a:b, :width], mask[a:b, :width]) for a, b, width in buckets]
+        vectors = [self._pooled(self._hidden(part, present), present) for part, present in parts]
         return torch.cat(vectors) if vectors else embeddings.new_zeros((0, self.dim))
+
+    def hidden_at(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...], chosen: Tensor) -> Tensor:
+        """The last layer's vectors of chosen tokens, of texts as in `encode`.
+
+        Args:
+            ids: `(texts, tokens)` int64.
+            mask: `(texts, tokens)` bool.
+            buckets: see `encode`.
+            chosen: `(texts, tokens)` bool.
+
+        Returns:
+            `(chosen tokens, dim)` float, text after text.
+        """
+        embeddings = self.model.get_input_embeddings()(ids)
+        parts = [
+            self._hidden(embeddings[a:b, :width], mask[a:b, :width])[chosen[a:b, :width]] for a, b, width in buckets
+        ]
+        return torch.cat(parts) if parts else embeddings.new_zeros((0, self.dim))
 
     def _freeze(self, frozen_layers: int) -> None:
         if frozen_layers == 0:
@@ -102,6 +126,16 @@ class TextEncoder(nn.Module):
         self.model.requires_grad_(False)
         for layer in kept:
             layer.requires_grad_(True)
+
+
+def _dropout_rates(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Module and attribute of every dropout rate; some attentions keep theirs as a number."""
+    return [
+        (module, name)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if (name == "p" and isinstance(module, nn.Dropout)) or ("dropout" in name and isinstance(value, (int, float)))
+    ]
 
 
 def _layers(model: PreTrainedModel) -> nn.ModuleList:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recall_lightning.data.catalogue import Catalogue
@@ -135,3 +135,41 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "recall_lightning" not in checkpoint:
         raise InputError(f"{path}: not a checkpoint of recall-lightning. Give one that `recall-lightning fit` wrote")
     return checkpoint
+
+
+def fill(module: nn.Module, checkpoint: dict[str, Any], source: str) -> None:
+    """Put a checkpoint's weights into a module that was built by its settings.
+
+    Raises:
+        InputError: if they don't fit.
+    """
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{source}: its weights are not those of its settings, so it is of another version of the package. Use "
+            f"that version, or train again. {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+def is_pretrained(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint, already read, is of a `PretrainModule`: an encoder alone."""
+    return "mask_probability" in checkpoint["hyper_parameters"]
+
+
+def refuse_pretrained(checkpoint: dict[str, Any], source: str) -> None:
+    """Refuse a checkpoint that can't rank items yet.
+
+    Raises:
+        InputError: if it is of a `PretrainModule`.
+    """
+    if is_pretrained(checkpoint):
+        raise InputError(
+            f"{source}: a pretrained encoder (method: pretrain), which can't rank items yet. Fine-tune it by `fit "
+            f"--config FILE.yaml --model.encoder.path {encoder_folder(source)}`, and give that run's checkpoint"
+        )
+
+
+def encoder_folder(checkpoint: str | Path) -> Path:
+    """Where `fit` keeps the encoder of a `PretrainModule`'s best checkpoint: beside it."""
+    return Path(checkpoint).parent / "encoder"

@@ -1,19 +1,24 @@
 """PortableModule: a module that its checkpoint alone can build again."""
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import lightning as L
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recall_lightning.errors import InputError
 from recall_lightning.models.recall_model import RecallModel
-from recall_lightning.modules.checkpoint import Background, carried, read_checkpoint, restored
+from recall_lightning.modules.base import BaseModule
+from recall_lightning.modules.checkpoint import (
+    Background,
+    carried,
+    fill,
+    refuse_pretrained,
+    restored,
+)
 from recall_lightning.modules.threshold import ThresholdChoice
 
 
-class PortableModule(L.LightningModule):
+class PortableModule(BaseModule):
     """Base of the modules: its checkpoints carry all that it takes to use them, on any machine.
 
     Attributes:
@@ -26,6 +31,12 @@ class PortableModule(L.LightningModule):
     background: Background | None
     threshold: ThresholdChoice
     _refreshed_at_step: int
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The encoder's, once the model is built."""
+        assert self.background is not None
+        return self.background.tokenizer
 
     @abstractmethod
     def build(self, model: PreTrainedModel, background: Background) -> None:
@@ -57,21 +68,8 @@ class PortableModule(L.LightningModule):
             self._refreshed_at_step = checkpoint["recall_lightning"]["refreshed_at_step"]
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **_: Any) -> Self:  # type: ignore[override]
-        """Build a module from a checkpoint alone; nothing else of the machine that trained it is needed.
-
-        Raises:
-            InputError: if the file is missing, broken or no checkpoint of this package.
-        """
-        return cls.restored(read_checkpoint(Path(checkpoint_path), map_location), str(checkpoint_path))
-
-    @classmethod
     def restored(cls, checkpoint: dict[str, Any], source: str) -> Self:
-        """Build a module from a checkpoint that was read; `source` is its name, for messages.
-
-        Raises:
-            InputError: if it is of another method.
-        """
+        refuse_pretrained(checkpoint, source)
         saved, parts = dict(checkpoint["hyper_parameters"]), checkpoint["recall_lightning"]
         if ("inner_loop" in saved) != cls.is_meta:
             raise InputError(
@@ -80,12 +78,6 @@ class PortableModule(L.LightningModule):
             )
         module = cls(**cls._settings(saved))
         module.build(*restored(parts))
-        try:
-            module.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            raise InputError(
-                f"{source}: its weights are not those of its settings, so it is of another version of the package. Use "
-                f"that version, or train again. {str(error).splitlines()[-1].strip()}"
-            ) from error
+        fill(module, checkpoint, source)
         module.threshold.restore(parts.get("threshold"))
         return module.eval()

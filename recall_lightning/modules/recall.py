@@ -6,11 +6,10 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from recall_lightning.data.batches import EvalBatch, TrainBatch
-from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.tokens import Tokens
 from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss, with_positions
@@ -114,12 +113,6 @@ class RecallModule(PortableModule):
 
     # -- building ------------------------------------------------------------------------------------------------------
 
-    @property
-    def data(self) -> RecallDataModule:
-        """The data module that this module is trained or evaluated on."""
-        data: RecallDataModule = self.trainer.datamodule  # type: ignore[attr-defined]  # set where one is given
-        return data
-
     def setup(self, stage: str) -> None:
         """Make the weights, which need the catalogue's size.
 
@@ -157,10 +150,6 @@ class RecallModule(PortableModule):
     def on_train_epoch_start(self) -> None:
         if self._cached and self.current_epoch % self.refresh_every_epochs == 0:
             self.refresh_cache()
-
-    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch of histories."""
@@ -308,17 +297,6 @@ class RecallModule(PortableModule):
         return [
             ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)
         ]  # fmt: skip
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip as the Trainer is told to; Lightning itself refuses a fused optimizer under any mixed precision."""
-        if self.trainer.precision == "16-mixed":
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val:
-            by_value = gradient_clip_algorithm == "value"
-            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
-            clip(self.parameters(), gradient_clip_val)
 
     @classmethod
     def _settings(cls, saved: dict[str, Any]) -> dict[str, Any]:

@@ -188,6 +188,19 @@ def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, n
     assert base["model"]["item_tower"] == meta["model"]["item_tower"]
 
 
+@pytest.mark.parametrize("name", ["amazon-office", "movielens-1m"])
+def test_every_config_of_pretraining_reads_the_texts_of_the_config_that_it_is_for(capsys, name):
+    folder = CONFIGS / "pretrain"
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == ["amazon-office", "movielens-1m"]
+    made, after = printed(capsys, folder / f"{name}.yaml"), printed(capsys, CONFIGS / f"{name}.yaml")
+    assert made["method"] == "pretrain"
+    for key in ("reader", "text", "max_text_tokens", "splits", "seed"):
+        assert made["data"][key] == after["data"][key]
+    for callback in ("checkpoint", "early_stopping"):
+        assert (made[callback]["monitor"], made[callback]["mode"]) == ("val/loss", "min")
+        assert (after[callback]["monitor"], after[callback]["mode"]) == ("val/recall@10", "max")
+
+
 def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch):
     monkeypatch.chdir(config.parent)
     main(["fit", "--config", str(config), "--checkpoint.dirpath", "kept", "--data.max_encoded_items", "3"])

@@ -144,3 +144,10 @@ def test_joined_histories_of_unequal_length_are_padded():
     ]  # fmt: skip
     assert batch.mask.sum(1).tolist() == [2, 6, 3]
     assert batch.buckets == ((0, 3, 6),)
+
+
+def test_texts_of_the_same_tokens_are_told_by_the_first_of_them():
+    tokens = Tokens(
+        np.array([A, B, A, B, A, B], np.int32), np.array([0, 1, 2, 3, 4, 4, 6, 6]), Frame([CLS], [SEP], PAD)
+    )
+    assert tokens.alike.tolist() == [0, 1, 0, 1, 4, 5, 4]

@@ -1,0 +1,61 @@
+"""BaseModule: what the modules of all methods have in common."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import lightning as L
+import torch
+from torch import nn
+
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.modules.checkpoint import read_checkpoint
+
+
+class BaseModule(L.LightningModule):
+    """A step's draws follow from its number, gradients are clipped under any precision, a checkpoint is enough to load.
+
+    Attributes:
+        seed: of the draws.
+    """
+
+    seed: int
+
+    @property
+    def data(self) -> RecallDataModule:
+        """The data module that this module is trained or evaluated on."""
+        data: RecallDataModule = self.trainer.datamodule  # type: ignore[attr-defined]  # set where one is given
+        return data
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip as the Trainer is told to; Lightning itself refuses a fused optimizer under any mixed precision."""
+        if self.trainer.precision == "16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            by_value = gradient_clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip(self.parameters(), gradient_clip_val)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **_: Any) -> Self:  # type: ignore[override]
+        """Build a module from a checkpoint alone; nothing else of the machine that trained it is needed.
+
+        Raises:
+            InputError: if the file is missing, broken or no checkpoint of this method.
+        """
+        return cls.restored(read_checkpoint(Path(checkpoint_path), map_location), str(checkpoint_path))
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, checkpoint: dict[str, Any], source: str) -> Self:
+        """Build a module from a checkpoint that was read; `source` is its name, for messages.
+
+        Raises:
+            InputError: if it is of another method.
+        """
