@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ckpt", action="append", default=[], metavar="C.ckpt", help="a trained model; may be repeated"
     )
     parser.add_argument(
+        "--transfer", action="append", default=[], metavar="C.ckpt",
+        help="a model trained on other data, asked as it is, by the items' texts alone; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--fuse",
         metavar="A,B",
         help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores, by validation",
@@ -73,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.run import run as run_contender
     from recall_lightning.baselines.text_vectors import text_vectors
     from recall_lightning.baselines.trained import Trained
+    from recall_lightning.baselines.transferred import Transferred
     from recall_lightning.cli.trainer import data_of
     from recall_lightning.errors import InputError
 
@@ -84,8 +89,9 @@ def run(args: argparse.Namespace) -> None:
     if channels and not args.ckpt:
         raise InputError("--fuse: there is no model to fuse baselines with. Give it by --ckpt")
     trained = [Trained(path) for path in args.ckpt]
+    transferred = [Transferred(path) for path in args.transfer]
     data.setup()
-    for model in trained:
+    for model in [*trained, *transferred]:
         model.check(data)
     groups = _user_groups(data, args.by)
     cases = cases_of(data, args.part)
@@ -99,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     # each has a channel of its own, which is tuned and fitted where it is fused; one at a time, since each keeps the
     # scores of many users
     fused = (Fused(model, channel) for model in trained for channel in chosen(data, channels).values())
-    contenders: Iterator[Contender] = chain(baselines, trained, fused)
+    contenders: Iterator[Contender] = chain(baselines, trained, transferred, fused)
     for contender in contenders:
         try:
             results[contender.name] = run_contender(contender, data, cases, cache)

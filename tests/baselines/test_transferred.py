@@ -1,0 +1,56 @@
+"""Transferred: a checkpoint asked about items that it knows by their texts alone."""
+
+import pytest
+import torch
+
+from recall_lightning import InputError, ItemTower, MeanTower, RecallDataModule, RecallModule, Tabular, TextTower
+from recall_lightning.baselines.evaluate import rank_cases
+from recall_lightning.baselines.transferred import Transferred
+from recall_lightning.modules.encoder_config import EncoderConfig
+from recall_lightning.retrieval.recommender import Recommender
+
+
+@pytest.fixture
+def other(typed, tiny_encoder, tmp_path):
+    """The same users' data of a shop that words its items in another way."""
+    reader = Tabular(str(typed / "interactions.csv"), str(typed / "items.csv"))
+    data = RecallDataModule(reader, "{genres}: {title}, {year}", str(tiny_encoder), cache_dir=str(tmp_path / "cache"))
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize("more", [{}, {"prior": True}, {"transitions": True, "candidates": "catalogue"}])
+def test_it_ranks_as_a_recommender_does_to_which_all_items_are_new(typed_data, other, tiny_encoder, fit_once, more):
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(residual=True), **more)
+    path = fit_once(module, typed_data)[1]
+    transferred = Transferred(path)
+    transferred.check(other)
+    transferred.fit(other.split.train, other)
+    batch = next(iter(other.test_dataloader()))
+    scores = transferred.score(batch)
+    renamed = other.catalogue.__class__(
+        [f"new {item}" for item in other.catalogue.ids], other.catalogue.texts, other.catalogue.titles,
+        other.catalogue.template,
+    )  # fmt: skip
+    recommender = Recommender.from_checkpoint(path, device="cpu")
+    recommender.use_items(renamed)
+    for row, history in enumerate(batch.history):
+        met = [renamed.ids[item] for item in history.tolist() if item >= 0]
+        found = dict(recommender.recommend({"zoe": met}, k=9, include_known=True).of("zoe"))
+        if met:
+            assert [found[item] for item in renamed.ids] == pytest.approx(scores[row].tolist(), abs=1e-5)
+    assert torch.isfinite(rank_cases(transferred, other.split.test, other).ranks.float()).all()
+
+
+def test_items_that_it_was_trained_on_are_refused(typed_data, tiny_encoder, fit_once):
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower())
+    with pytest.raises(InputError, match=r"made\.ckpt: trained on 5 of these items.*Give it by --ckpt"):
+        Transferred(fit_once(module, typed_data)[1]).check(typed_data)
+
+
+def test_a_tower_that_reads_text_is_refused(typed, tiny_encoder, fit_once):
+    reader = Tabular(str(typed / "interactions.csv"), str(typed / "items.csv"))
+    data = RecallDataModule(reader, "{title}", str(tiny_encoder), history_tokens=32)
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), TextTower(), ItemTower())
+    with pytest.raises(InputError, match="only a `method: recall` model"):
+        Transferred(fit_once(module, data)[1])
