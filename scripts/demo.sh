@@ -15,7 +15,7 @@ recall-lightning fetch minilm
 
 recall-lightning check --config "$config"
 
-echo "== 2. fine-tuning (TensorBoard: .venv/bin/tensorboard --logdir runs)"
+echo "== 2. training (TensorBoard: .venv/bin/tensorboard --logdir runs)"
 rm -rf "$run"
 recall-lightning fit --config "$config" --trainer.logger.init_args.version demo
 
