@@ -62,6 +62,11 @@ class Automatic:
             raise InputError(f"auto.minutes is {minutes}: give a number above 0, or null for the settings as they are")
         if type(program.model) is not RecallModule:
             raise InputError("auto.minutes: searches settings of `method: recall` alone. Give null with any other")
+        if program.config_init[str(program.subcommand)]["checkpoint"].mode != "max":
+            raise InputError(
+                "auto.minutes: looks for the highest metric, but checkpoint.mode is min. Monitor recall or nDCG, or "
+                "choose settings by scripts/tune.py"
+            )
         if "--ckpt_path" in self.named:
             raise InputError("auto.minutes: a run goes on with the settings it began with: give its own config.yaml")
         if program.trainer.world_size > 1:
@@ -85,6 +90,7 @@ class Automatic:
                 self._say(f"{_as_text(change.settings)}: {change.why}")
         changes = tuple(change for change in CHANGES if self._open(change))
         self._say(f"{len(changes)} changes to try in {SEARCHING * self.seconds / 60:.0f} minutes")
+        self.n_trials = len(changes) + 1
         chosen, best = climb(start, changes, self._trial, self._more_time, self._tell)
         self._say(f"chosen, at {best:.4f} after a short run: {_as_text(chosen) or 'the settings as they were'}")
         epochs = int(max(1, TRAINING * self.left / self.epoch_seconds))
@@ -103,7 +109,7 @@ class Automatic:
         if first:  # makes the text vectors, too, which the others take from the cache
             self._short_run(settings, 1)
             self._short_run(settings, 1)
-            self.epochs = epochs_of_a_trial(SEARCHING * self.left, self.epoch_seconds, len(CHANGES) + 1)
+            self.epochs = epochs_of_a_trial(SEARCHING * self.left, self.epoch_seconds, self.n_trials)
         try:
             value = self._short_run(settings, self.epochs)
         except InputError as error:  # a change doesn't fit what else the config says

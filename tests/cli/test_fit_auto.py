@@ -78,6 +78,7 @@ def test_what_a_flag_says_is_not_searched(config, capsys):
     [
         (["--auto.minutes", "0"], "auto.minutes is 0.0: give a number above 0"),
         (["--auto.minutes", "-3"], "auto.minutes is -3.0"),
+        (["--checkpoint.mode", "min"], "auto.minutes: looks for the highest metric, but checkpoint.mode is min"),
         (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "auto.minutes: a search runs in one process"),
         (["--data.text", "{colour}"], "colour"),
     ],
