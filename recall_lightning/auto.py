@@ -79,10 +79,10 @@ def epochs_of_a_trial(seconds: float, epoch: float, n_trials: int) -> int:
         epoch: seconds that one takes.
         n_trials: how many there are.
     """
-    for epochs, trials in [(LONGEST, n_trials), (ENOUGH, FEWEST)]:
-        if epochs * epoch * trials <= seconds:
-            return int(max(ENOUGH, min(LONGEST, seconds / n_trials / epoch)))
-    return int(max(1, seconds / FEWEST / epoch))
+    fewest = min(FEWEST, n_trials)
+    if ENOUGH * epoch * fewest <= seconds:
+        return int(max(ENOUGH, min(LONGEST, seconds / n_trials / epoch)))
+    return int(max(1, seconds / fewest / epoch))
 
 
 def climb(

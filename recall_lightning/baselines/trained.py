@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from recall_lightning.baselines.base import Contender, last_of
@@ -13,7 +12,7 @@ from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.tokens import tokenize
-from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.loading import load_module
 
 
@@ -57,7 +56,8 @@ class Trained(Contender):
         self.tokens = tokenize(
             own.catalogue.texts, own.tokenizer, max_tokens=own.max_text_tokens, cache_dir=data.cache_dir
         )
-        model.cache.vectors.copy_(encode_texts(model.encoder, self.tokens, torch.device("cpu")))
+        digest = weights_digest(model.encoder)
+        model.cache.vectors.copy_(kept_vectors(lambda: model.encoder, digest, self.tokens, data.cache_dir))
         self.module.item_vectors = model.catalogue_vectors()
 
     def score(self, batch: EvalBatch) -> Tensor:

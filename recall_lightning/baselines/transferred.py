@@ -19,6 +19,8 @@ from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 class Transferred(Trained):
     """A model that was trained on other data, as it is: every item is one that it never saw, known by its text.
 
+    Transitions, which know their own items alone, add nothing. Who has no history gets this data's most popular items.
+
     Args:
         path: the checkpoint.
 

@@ -54,11 +54,11 @@ class Automatic:
         self._check(minutes, program)
         self.began, self.seconds, self.epoch_seconds = time.monotonic(), 60 * minutes, 0.0
         self.lines: list[str] = []
-        self.chosen = self._search(program.datamodule, int(program.trainer.max_epochs or LONGEST))
+        self.chosen = self._search(program, int(program.trainer.max_epochs or LONGEST))
         self.flags = as_flags({**self.chosen, "auto.minutes": None})
 
     def _check(self, minutes: float, program: "RecallCLI") -> None:
-        if not minutes > 0:
+        if not 0 < minutes < math.inf:
             raise InputError(f"auto.minutes is {minutes}: give a number above 0, or null for the settings as they are")
         if type(program.model) is not RecallModule:
             raise InputError("auto.minutes: searches settings of `method: recall` alone. Give null with any other")
@@ -80,28 +80,36 @@ class Automatic:
         """Seconds."""
         return self.seconds - (time.monotonic() - self.began)
 
-    def _search(self, data: "RecallDataModule", most_epochs: int) -> dict[str, Any]:
+    def _search(self, program: "RecallCLI", most_epochs: int) -> dict[str, Any]:
         """The settings of the best short run, and how many epochs there is time for."""
+        data, config = program.datamodule, program.config[str(program.subcommand)]
         data.setup()
         start: dict[str, Any] = {}
         for change in by_size(data.split.train.lengths, len(data.catalogue)):
             if self._open(change):
                 start |= change.settings
                 self._say(f"{_as_text(change.settings)}: {change.why}")
-        changes = tuple(change for change in CHANGES if self._open(change))
+        changes = tuple(
+            change for change in CHANGES
+            if self._open(change)
+            and any(start.get(key, config.get(key)) != value for key, value in change.settings.items())
+        )  # fmt: skip
         self._say(f"{len(changes)} changes to try in {SEARCHING * self.seconds / 60:.0f} minutes")
         self.n_trials = len(changes) + 1
         chosen, best = climb(start, changes, self._trial, self._more_time, self._tell)
         self._say(f"chosen, at {best:.4f} after a short run: {_as_text(chosen) or 'the settings as they were'}")
-        epochs = int(max(1, TRAINING * self.left / self.epoch_seconds))
-        if epochs < most_epochs:
-            self._say(f"trainer.max_epochs {epochs}: {most_epochs} would take too long")
+        epochs = int(max(1, TRAINING * self.left / self.chosen_epoch))
+        if not 0 < most_epochs <= epochs:
+            self._say(
+                f"trainer.max_epochs {epochs}: {most_epochs if most_epochs > 0 else 'no limit'} would take too long"
+            )
             chosen["trainer.max_epochs"] = epochs
         return chosen
 
     def _open(self, change: Change) -> bool:
-        """Whether no flag has said already what a change would."""
-        return not any(f"--{key}" in self.named for key in change.settings)
+        """Whether no flag has said already what a change would, of a key or of all that is under one."""
+        named = tuple(name.removeprefix("--").replace(".init_args", "") + "." for name in self.named)
+        return not any(f"{key.replace('.init_args', '')}.".startswith(named) for key in change.settings)
 
     def _trial(self, settings: Settings) -> float:
         """The best validation metric of a short run."""
@@ -112,12 +120,13 @@ class Automatic:
             self.epochs = epochs_of_a_trial(SEARCHING * self.left, self.epoch_seconds, self.n_trials)
         try:
             value = self._short_run(settings, self.epochs)
-        except InputError as error:  # a change doesn't fit what else the config says
+        except ValueError as error:  # a change doesn't fit what else the config says, or diverges
             if first:
                 raise
             self._say(str(error))
             return -math.inf
         if first:
+            self.chosen_epoch = self.epoch_seconds
             self._say(f"before any: {value:.4f}, in {self.epochs} epochs of {self.epoch_seconds:.0f} s")
         return value
 
@@ -138,14 +147,19 @@ class Automatic:
                 trainer.fit(program.model, program.datamodule)
             self.epoch_seconds = (time.monotonic() - began) / max(trainer.current_epoch, 1)
             best = trainer.checkpoint_callback
-            assert isinstance(best, ModelCheckpoint)
-            assert best.best_model_score is not None
+            if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+                raise InputError(
+                    "auto.minutes: a short run came to no validation. Leave trainer.fast_dev_run, limit_val_batches, "
+                    "check_val_every_n_epoch and checkpoint.save_top_k as they are by default"
+                )
             return float(best.best_model_score)
 
     def _more_time(self) -> bool:
         return self.left > (1 - SEARCHING) * self.seconds
 
     def _tell(self, change: Change, value: float, kept: bool) -> None:
+        if kept:
+            self.chosen_epoch = self.epoch_seconds
         self._say(f"{_as_text(change.settings)} ({change.why}): {value:.4f}{', kept' if kept else ''}")
 
     def _say(self, line: str) -> None:

@@ -2,9 +2,9 @@
 
 A transformer over few histories learns which items are alike, and hardly which one follows which: a Markov chain knows
 that by heart. Here the scores become `s + t w(u) log(1 + m_j / q_j)`, with `m_j` what the chain says of item j, `q_j`
-its share of all interactions, t the temperature and w a weight that follows from how many items are known of the user
-and from their vector. At w = 1 and s = t log q, a softmax over them is the mixture of both, `q_j + m_j`. The rest of
-the model is trained beside it, and so learns what the chain doesn't know.
+its share of all interactions (with one more for each item), t the temperature and w a weight that follows from how many
+items are known of the user and from their vector. At w = 1 and s = t log q, a softmax over them is the mixture of both,
+`q_j + m_j`. The rest of the model is trained beside it, and so learns what the chain doesn't know.
 """
 
 from collections.abc import Callable
@@ -115,7 +115,8 @@ class Transitions(nn.Module):
         found = weights.new_zeros(len(recent), n_items + 1)
         found.scatter_add_(1, self.after[rows].flatten(1), (weights[..., None] * self.share[rows]).flatten(1))
         if targets is not None:
-            brought = (weights / lags * self.once[rows] * (lags <= WINDOW)).sum(-1, keepdim=True)
             column = torch.where(targets >= 0, targets, n_items)[:, None]
+            counted = (self.after[rows] == column[..., None]).any(-1)  # others were cut, the target's part with them
+            brought = (weights / lags * self.once[rows] * (counted & (lags <= WINDOW))).sum(-1, keepdim=True)
             found.scatter_(1, column, (found.gather(1, column) - brought).clamp_(min=0))
         return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU

@@ -31,7 +31,7 @@ def kept_vectors(
     Returns:
         `(texts, dim)` float32.
     """
-    named = hashlib.blake2b(digest.encode(), digest_size=16)
+    named = hashlib.blake2b(f"{digest} {tokens.frame}".encode(), digest_size=16)
     for array in (tokens.values, tokens.offsets):
         named.update(np.ascontiguousarray(array).tobytes())
     kept = folder / f"vectors-{named.hexdigest()}.npy"

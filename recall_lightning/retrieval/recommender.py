@@ -85,7 +85,7 @@ class Recommender:
         )
         self.n_ranked = len(items)
         trained_rows = torch.tensor([self.trained.row(item) for item in self.pool.ids], device=self.device)
-        self._trained_row = trained_rows  # (pool,) of the training, -1 for others
+        self._row_in_training = trained_rows  # (pool,) of the training, -1 for others
         self.tokens: Tokens = tokenize(
             self.pool.texts, self.background.tokenizer, max_tokens=self.background.max_text_tokens
         )
@@ -300,7 +300,7 @@ class Recommender:
 
     def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
         """What the model adds to the scores of the pool; items that training never saw add nothing."""
-        history = torch.where(recent >= 0, self._trained_row[recent.clamp(min=0)], -1)
+        history = torch.where(recent >= 0, self._row_in_training[recent.clamp(min=0)], -1)
         return self.module.model.bonus(users, history, len(self.pool), self.trained_rows)
 
     def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:

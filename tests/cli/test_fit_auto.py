@@ -26,7 +26,10 @@ def config(typed, tiny_encoder, tmp_path, monkeypatch):
             },
             "text": "{title}", "cache_dir": str(tmp_path / "cache"),
         },
-        "model": {"encoder": {"path": str(tiny_encoder), "frozen_layers": -1}, "candidates": "catalogue", "ks": [2]},
+        "model": {
+            "encoder": {"path": str(tiny_encoder), "frozen_layers": -1}, "candidates": "catalogue", "ks": [2],
+            "item_tower": {"class_path": "recall_lightning.ItemTower"},
+        },
         "checkpoint": {"dirpath": str(tmp_path / "kept"), "monitor": "val/recall@2"},
         "early_stopping": {"monitor": "val/recall@2"},
     }  # fmt: skip
@@ -74,10 +77,34 @@ def test_what_a_flag_says_is_not_searched(config, capsys):
 
 
 @pytest.mark.parametrize(
+    "flag", ["--model.item_tower.residual_dropout=0.2", "--model.item_tower=recall_lightning.ItemTower"]
+)
+def test_a_key_is_the_same_however_it_is_written(config, capsys, monkeypatch, flag):
+    monkeypatch.setattr(auto, "CHANGES", (Change("", {"model.item_tower.init_args.residual_dropout": 0.1}),))
+    main(["fit", "--config", str(config), flag])
+    assert "auto: 0 changes to try" in capsys.readouterr().err
+
+
+def test_what_the_config_says_already_is_not_tried(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "CHANGES", (Change("", {"model.prior": False}), Change("", {"data.batch_size": 2})))
+    main(["fit", "--config", str(config)])
+    assert "auto: 1 changes to try" in capsys.readouterr().err
+
+
+def test_a_change_that_diverges_is_told_and_not_kept(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "CHANGES", (Change("too fast", {"model.optimizer.tower_lr": 1e30}),))
+    main(["fit", "--config", str(config)])
+    assert "(too fast): " in capsys.readouterr().err
+    assert (config.parent / "kept" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
     ("flags", "told"),
     [
         (["--auto.minutes", "0"], "auto.minutes is 0.0: give a number above 0"),
         (["--auto.minutes", "-3"], "auto.minutes is -3.0"),
+        (["--auto.minutes", ".inf"], "auto.minutes is inf"),
+        (["--trainer.fast_dev_run", "true"], "auto.minutes: a short run came to no validation"),
         (["--checkpoint.mode", "min"], "auto.minutes: looks for the highest metric, but checkpoint.mode is min"),
         (["--trainer.devices", "2", "--trainer.strategy", "ddp"], "auto.minutes: a search runs in one process"),
         (["--data.text", "{colour}"], "colour"),

@@ -16,11 +16,11 @@ N_ITEMS = 5
 HISTORIES = st.lists(st.lists(st.integers(0, 4), max_size=7), min_size=1, max_size=5)
 
 
-def transitions(histories, *, dim=3, temperature=0.5):
+def transitions(histories, *, dim=3, temperature=0.5, most=MOST):
     items = np.array([item for history in histories for item in history], np.int64)
     offsets = np.cumsum([0, *map(len, histories)])
     train = Interactions([str(u) for u in range(len(histories))], items, None, offsets)
-    after, share = successors(train, N_ITEMS, window=WINDOW, most=MOST)
+    after, share = successors(train, N_ITEMS, window=WINDOW, most=most)
     counts = torch.bincount(torch.from_numpy(items), minlength=N_ITEMS)
     return Transitions(torch.from_numpy(after), torch.from_numpy(share), counts, dim, temperature)
 
@@ -69,6 +69,14 @@ def test_a_target_that_was_counted_does_not_lift_itself(histories, data):
     popularity = (len(histories) + 1) / (len(histories) * N_ITEMS + N_ITEMS)
     found = bonus.lifts(torch.tensor([0]))[0, target].item()
     assert found == pytest.approx(math.log1p(others / popularity), rel=1e-4, abs=1e-5)
+
+
+def test_from_what_cut_a_target_nothing_is_taken_off():
+    histories = [[0, 1, 2], [0, 1, 2], [3, 2]]  # after 0 comes 1, by most=1, and no more 2; after 1 comes 2
+    model = transitions(histories, most=1)
+    found = model(torch.zeros(1, 1, 3), torch.tensor([[0, 1]]), torch.tensor([[2]])).lifts(torch.tensor([0]))[0, 2]
+    m = (2 / 2 - 1 / 2) / (1 + 1 / 2)  # of 1 alone: it was followed twice, once by this very target
+    assert found.item() == pytest.approx(math.log1p(m * (8 + N_ITEMS) / (3 + 1)), rel=1e-5)
 
 
 def test_every_position_of_a_history_sees_what_came_up_to_it():
