@@ -6,11 +6,12 @@ from torch import Tensor
 
 from recall_lightning.baselines.base import Contender
 from recall_lightning.baselines.libraries import library
-from recall_lightning.baselines.matrices import Sparse, history_items
+from recall_lightning.baselines.matrices import history_items
 from recall_lightning.baselines.ties import by_popularity
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
+from recall_lightning.data.successors import successor_counts
 
 
 class MarkovChain(Contender):
@@ -39,27 +40,11 @@ class MarkovChain(Contender):
         self.counts = torch.from_numpy(counts)
         sparse = library("scipy.sparse")
         sizes = np.maximum(counts, 1).astype(np.float32)
-        followed = successors(train, n_items, self.settings["window"])
+        rows, columns, counted = successor_counts(train, n_items, self.settings["window"])
+        followed = sparse.csr_matrix((counted.astype(np.float32), (rows, columns)), shape=(n_items, n_items))
         discounts = sizes ** -np.float32(self.settings["discount"])
         self.follows = sparse.diags(1 / sizes) @ followed @ sparse.diags(discounts)
 
     def score(self, batch: EvalBatch) -> Tensor:
         profile = history_items(batch.history, len(self.counts), self.settings["last"], decay=self.settings["decay"])
         return by_popularity(torch.from_numpy((profile @ self.follows).toarray()), self.counts)
-
-
-def successors(train: Interactions, n_items: int, window: int) -> Sparse:
-    """`(n_items, n_items)` float32: `c_ij` of `MarkovChain`.
-
-    Raises:
-        UnavailableError: if scipy isn't installed.
-    """
-    sparse = library("scipy.sparse")
-    users, items = train.users, train.items
-    counted = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
-    for distance in range(1, min(window, int(train.lengths.max(initial=0)) - 1) + 1):
-        same = users[:-distance] == users[distance:]
-        weights = np.full(int(same.sum()), 1 / distance, np.float32)
-        pairs = (items[:-distance][same], items[distance:][same])
-        counted += sparse.coo_matrix((weights, pairs), shape=counted.shape).tocsr()
-    return counted

@@ -7,11 +7,39 @@ from numpy.typing import NDArray
 
 from recall_lightning.data.interactions import Interactions
 
+_PENDING = 2**22  # counts that wait to be added up: adding sorts them all
+
+
+def successor_counts(
+    train: Interactions, n_items: int, window: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Count how often items follow others: `c_ij = sum_d #{j taken d steps after i} / d` for d up to the window.
+
+    Args:
+        train: the training part.
+        n_items: of the catalogue.
+        window: steps.
+
+    Returns:
+        `(pairs,)` each: i, j and `c_ij`, in the order of i and j, of all pairs that were met.
+    """
+    users, items = train.users, train.items
+    parts: list[tuple[NDArray[Any], NDArray[Any]]] = [(np.zeros(0, np.int64), np.zeros(0))]
+    for distance in range(1, min(window, int(train.lengths.max(initial=0)) - 1) + 1):
+        same = users[:-distance] == users[distance:]
+        found, times = np.unique(items[:-distance][same] * n_items + items[distance:][same], return_counts=True)
+        parts.append((found, times / distance))
+        if sum(len(keys) for keys, _ in parts[1:]) > max(len(parts[0][0]), _PENDING):
+            parts = [_added(parts)]
+    keys, counts = _added(parts)
+    rows, columns = np.divmod(keys, n_items)
+    return rows, columns, counts
+
 
 def successors(
     train: Interactions, n_items: int, *, window: int, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Count how often items follow others: `c_ij = sum_d #{j taken d steps after i} / d` for d up to the window.
+    """The items that follow each item most.
 
     Args:
         train: the training part.
@@ -21,18 +49,10 @@ def successors(
 
     Returns:
         `(items, width)` int64 rows of successors, largest count first, -1 at the right, and `(items, width)` float32
-        `c_ij / n_i`, with n_i the training interactions with i, 0 at the right; width is at most `most`.
+        `c_ij / n_i`, with c of `successor_counts` and n_i the training interactions with i, 0 at the right; width is at
+        most `most`.
     """
-    users, items = train.users, train.items
-    keys: NDArray[Any] = np.zeros(0, np.int64)
-    counts: NDArray[Any] = np.zeros(0)
-    for distance in range(1, min(window, int(train.lengths.max(initial=0)) - 1) + 1):
-        same = users[:-distance] == users[distance:]
-        pairs = items[:-distance][same] * n_items + items[distance:][same]
-        found, times = np.unique(pairs, return_counts=True)
-        keys, place = np.unique(np.concatenate([keys, found]), return_inverse=True)
-        counts = np.bincount(place, np.concatenate([counts, times / distance]), len(keys))
-    rows, columns = np.divmod(keys, n_items)
+    rows, columns, counts = successor_counts(train, n_items, window)
     order = np.lexsort((columns, -counts, rows))
     rows, columns, counts = rows[order], columns[order], counts[order]
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -42,5 +62,11 @@ def successors(
     share: NDArray[Any] = np.zeros((n_items, width), np.float32)
     at = rows[kept], rank[kept]
     after[at] = columns[kept]
-    share[at] = counts[kept] / np.bincount(items, minlength=n_items)[rows[kept]]
+    share[at] = counts[kept] / np.bincount(train.items, minlength=n_items)[rows[kept]]
     return after, share
+
+
+def _added(parts: list[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Keys, each once and ascending, and the sum of its counts."""
+    keys, place = np.unique(np.concatenate([keys for keys, _ in parts]), return_inverse=True)
+    return keys, np.bincount(place, np.concatenate([counts for _, counts in parts]), len(keys))

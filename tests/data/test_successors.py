@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.successors import successors
+from recall_lightning.data.successors import successor_counts, successors
 
 HISTORIES = st.lists(st.lists(st.integers(0, 4), max_size=7), min_size=1, max_size=5)
 
@@ -17,6 +17,15 @@ def grouped(histories):
     items = np.array([item for history in histories for item in history], np.int64)
     offsets = np.cumsum([0, *map(len, histories)])
     return Interactions([str(u) for u in range(len(histories))], items, None, offsets)
+
+
+@given(HISTORIES, st.integers(1, 8))
+def test_counts_that_are_added_up_piece_by_piece_are_the_same(histories, window):
+    at_once = successor_counts(grouped(histories), 5, window)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recall_lightning.data.successors._PENDING", 1)
+        for one, other in zip(successor_counts(grouped(histories), 5, window), at_once, strict=True):
+            assert one.tolist() == pytest.approx(other.tolist())
 
 
 @given(HISTORIES, st.integers(1, 8), st.integers(1, 6))
