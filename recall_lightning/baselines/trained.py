@@ -32,7 +32,7 @@ class Trained(Contender):
     def __init__(self, path: str) -> None:
         self.module = load_module(path)
         self.path = path
-        self.name = f"{'meta-trained' if self.module.is_meta else 'fine-tuned'} ({os.path.relpath(Path(path))})"
+        self.name = f"{'meta-trained' if self.module.is_meta else 'trained'} ({os.path.relpath(Path(path))})"
         super().__init__()
 
     @property

@@ -57,7 +57,19 @@ def test_a_checkpoint_stands_beside_the_baselines(config, capsys, typed):
     capsys.readouterr()
     ckpt = next(typed.rglob("best.ckpt"))
     told = compare(capsys, config, "--models", "popularity", "--ckpt", ckpt)
-    assert "fine-tuned (" in told.out
+    assert "trained (" in told.out
+
+
+def test_a_checkpoint_of_other_data_is_asked_by_the_items_texts_and_refused_on_its_own(config, capsys, typed):
+    main(["fit", "--config", str(config), "--data.text", "{genres}: {title}"])
+    capsys.readouterr()
+    ckpt = next(typed.rglob("best.ckpt"))
+    told = compare(capsys, config, "--models", "popularity", "--transfer", ckpt)
+    assert "transferred (" in told.out
+    with pytest.raises(SystemExit) as ended:
+        compare(capsys, config, "--models", "popularity", "--transfer", ckpt, "--data.text", "{genres}: {title}")
+    assert ended.value.code == 2
+    assert "best.ckpt: trained on 5 of these items' texts" in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_fused_with_each_baseline_that_is_named(config, capsys, typed):
@@ -65,7 +77,7 @@ def test_a_checkpoint_is_fused_with_each_baseline_that_is_named(config, capsys, 
     capsys.readouterr()
     ckpt = next(typed.rglob("best.ckpt"))
     told = compare(capsys, config, "--models", "popularity", "--ckpt", ckpt, "--fuse", "markov,first")
-    fused = {line.partition(" + fine-tuned (")[0] for line in told.out.splitlines() if " + fine-tuned (" in line}
+    fused = {line.partition(" + trained (")[0] for line in told.out.splitlines() if " + trained (" in line}
     assert fused == {"Markov chain", "popularity among first"}
 
 

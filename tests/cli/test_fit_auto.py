@@ -1,12 +1,15 @@
 """fit --auto.minutes: what it says, trains and leaves."""
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import recall_lightning.cli.auto as auto
-from recall_lightning.auto import Change
+from recall_lightning.auto import CHANGES, MOST_CANDIDATES, Change, by_size
+from recall_lightning.cli.flags import as_flags
 from recall_lightning.cli.main import main
 from recall_lightning.modules.checkpoint import read_checkpoint
 
@@ -85,6 +88,22 @@ def test_a_key_is_the_same_however_it_is_written(config, capsys, monkeypatch, fl
     assert "auto: 0 changes to try" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", [*CHANGES, *by_size(np.array([30]), MOST_CANDIDATES + 1)], ids=lambda c: c.why)
+def test_each_change_is_one_of_keys_that_the_config_of_own_data_has(change, capsys):
+    own = Path(__file__).parents[2] / "configs" / "own-data.yaml"
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(own), *as_flags(change.settings), "--print_config"])
+    assert ended.value.code in {0, None}
+    told = yaml.safe_load(capsys.readouterr().out)
+    for key, value in change.settings.items():
+        found = told
+        for part in key.split("."):
+            found = found[part]
+        assert (found["class_path"].rpartition(".")[2] if isinstance(found, dict) else found) == (
+            value.rpartition(".")[2] if isinstance(value, str) else value
+        )
+
+
 def test_what_the_config_says_already_is_not_tried(config, capsys, monkeypatch):
     monkeypatch.setattr(auto, "CHANGES", (Change("", {"model.prior": False}), Change("", {"data.batch_size": 2})))
     main(["fit", "--config", str(config)])
@@ -94,8 +113,9 @@ def test_what_the_config_says_already_is_not_tried(config, capsys, monkeypatch):
 def test_a_change_that_diverges_is_told_and_not_kept(config, capsys, monkeypatch):
     monkeypatch.setattr(auto, "CHANGES", (Change("too fast", {"model.optimizer.tower_lr": 1e30}),))
     main(["fit", "--config", str(config)])
-    assert "(too fast): " in capsys.readouterr().err
-    assert (config.parent / "kept" / "best.ckpt").exists()
+    assert "(too fast): -inf\n" in capsys.readouterr().err
+    trained = read_checkpoint(config.parent / "kept" / "best.ckpt")
+    assert trained["hyper_parameters"]["optimizer"]["tower_lr"] == 1e-3
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch)
     main(["compare", "--config", str(config), "--ckpt", "kept/best.ckpt", "--models", "popularity,encoder"])
     table = capsys.readouterr().out
     assert table.startswith("test: 3 users, 5 items")
-    assert {line.split()[0] for line in table.splitlines()[3:6]} == {"popularity", "untouched", "fine-tuned"}
+    assert {line.split()[0] for line in table.splitlines()[3:6]} == {"popularity", "untouched", "trained"}
     main(["similar", "--ckpt", "kept/best.ckpt", "--text", "a heist", "--k", "3"])
     assert len(capsys.readouterr().out.splitlines()) == 5
 

@@ -143,9 +143,9 @@ def test_validation_metrics_are_those_of_ranking_every_item_by_hand(movielens, t
     assert float(recall.val_metrics.compute()["recall@50"]) == pytest.approx(by_ninth)
 
 
-@pytest.mark.parametrize(("num_workers", "prior"), [(0, False), (2, False), (0, True)])
+@pytest.mark.parametrize(("num_workers", "more"), [(0, {}), (2, {}), (0, {"prior": True}), (0, {"transitions": True})])
 def test_a_run_resumed_after_an_epoch_ends_with_the_weights_of_one_never_stopped(
-    movielens, tiny_encoder, tmp_path, num_workers, prior
+    movielens, tiny_encoder, tmp_path, num_workers, more
 ):
     class StopAfterSecondEpoch(L.Callback):
         def on_train_epoch_end(self, trainer, *_):
@@ -155,7 +155,7 @@ def test_a_run_resumed_after_an_epoch_ends_with_the_weights_of_one_never_stopped
         torch.manual_seed(5)
         keep = ModelCheckpoint(tmp_path / folder, filename="{epoch}", save_top_k=-1)
         run = trainer(tmp_path, max_epochs=3, callbacks=[keep, *callbacks], enable_checkpointing=True)
-        return run, module(tiny_encoder, prior=prior), data_module(movielens, tiny_encoder, num_workers=num_workers)
+        return run, module(tiny_encoder, **more), data_module(movielens, tiny_encoder, num_workers=num_workers)
 
     run, whole, data = make("whole")
     run.fit(whole, data)
