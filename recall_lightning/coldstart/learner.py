@@ -39,7 +39,7 @@ class Learner:
         assert module.background is not None
         self.adaptation, self._data, self._similarity = adaptation, data, module.loss.similarity
         self._max_history = module.background.max_history
-        self._items = _item_vectors(module, data.cache_dir)
+        self._model, self._items = module.model, _item_vectors(module, data.cache_dir)
 
     @classmethod
     def of_meta(cls, module: MAMLRecallModule, data: RecallDataModule) -> Self:
@@ -57,8 +57,6 @@ class Learner:
         """
         if base.model.user_tower.reads_text:
             raise InputError("--base: its user tower reads text, but the inner loop adapts towers that read items")
-        if base.transitions:
-            raise InputError("--base: it has transitions, which the inner loop doesn't adapt. Train one without them")
         weights: FastWeights = build(meta.hparams["fast_weights"])
         try:
             weights.shape(base.model.dim, base.model.user_tower)
@@ -94,7 +92,8 @@ class Learner:
             users, diverged = self.adaptation.serve(self._items, batch.history, steps=steps)
             n_diverged += int(diverged.sum())
             for ranks, vectors in zip(found, users[-1:] if only_last else users, strict=True):
-                scored = score_chunks(vectors, self._items, self._similarity, known=batch.known)
+                added = self._model.bonus(vectors, batch.history, len(self._items))
+                scored = score_chunks(vectors, self._items, self._similarity, added=added, known=batch.known)
                 ranks.append(torch.cat([target_ranks(scores, batch.targets[chunk]) for chunk, scores in scored]))
         return [stack_ranks(ranks) for ranks in found], n_diverged
 

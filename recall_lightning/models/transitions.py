@@ -82,7 +82,8 @@ class Transitions(nn.Module):
             users: `(batch, positions, dim)` float vectors after each position, or `(batch, 1, dim)` after the last.
             history: `(batch, history)` int64 rows of the training's items, newest in the last column, -1 for none.
             targets: `(batch, positions)` int64 rows of what is to be foretold, of histories that were counted: what
-                such a target itself brought to the counts is taken off again. -1 for none.
+                such a target itself brought to the counts is taken off again. -1 for none. Or, with one more dimension,
+                several targets of one position, as they followed one another.
             columns: `(candidates,)` int64 rows, the only ones that are scored; None for all.
         """
         n_positions = users.shape[1]
@@ -90,7 +91,7 @@ class Transitions(nn.Module):
         known = F.one_hot(present.cumsum(1).clamp(max=LONGEST), LONGEST + 1).to(users.dtype)[:, -n_positions:]
         weights = (self.by_known(known) + self.by_vector(users[..., : self.dim]))[..., 0]
         recent = F.pad(history, (LAST - 1, 0), value=-1).unfold(1, LAST, 1)[:, -n_positions:].reshape(-1, LAST)
-        asked = None if targets is None else targets.reshape(-1)
+        asked = None if targets is None else targets.reshape(len(recent), -1)
 
         def lifts(positions: Tensor) -> Tensor:
             own = None if asked is None else asked[positions]
@@ -105,7 +106,7 @@ class Transitions(nn.Module):
 
         Args:
             recent: `(n, last)` int64 rows, newest in the last column, -1 for none.
-            targets: `(n,)` int64 as of `forward`.
+            targets: `(n, relevant)` int64 rows of what followed, nearest first; -1 for none. As of `forward`.
         """
         n_items = len(self.rarity)
         lags = torch.arange(recent.shape[1], 0, -1, device=recent.device)
@@ -115,8 +116,11 @@ class Transitions(nn.Module):
         found = weights.new_zeros(len(recent), n_items + 1)
         found.scatter_add_(1, self.after[rows].flatten(1), (weights[..., None] * self.share[rows]).flatten(1))
         if targets is not None:
-            column = torch.where(targets >= 0, targets, n_items)[:, None]
-            counted = (self.after[rows] == column[..., None]).any(-1)  # others were cut, the target's part with them
-            brought = (weights / lags * self.once[rows] * (counted & (lags <= WINDOW))).sum(-1, keepdim=True)
-            found.scatter_(1, column, (found.gather(1, column) - brought).clamp_(min=0))
+            column = torch.where(targets >= 0, targets, n_items)  # (n, relevant)
+            steps = lags[:, None] + torch.arange(column.shape[1], device=column.device)  # from each item to each target
+            # of others the counts were cut, and the target's part with them
+            counted = (self.after[rows][:, :, None] == column[:, None, :, None]).any(-1) & (steps <= WINDOW)
+            brought = (weights[..., None] / steps * self.once[rows][..., None] * counted).sum(1)
+            found.scatter_add_(1, column, -brought)
+            found.scatter_(1, column, found.gather(1, column).clamp_(min=0))
         return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU

@@ -37,19 +37,20 @@ class MAMLRecallModule(RecallModule):
 
     MAML (Finn et al., ICML 2017), first order or second, over fast weights that are the config's choice; items are
     encoded outside of the inner loop, once a meta-batch. Before adaptation a user is the user tower's answer to the
-    support, as of `RecallModule`.
+    support, as of `RecallModule`. Transitions are no part of the inner loop, which adapts vectors: they are added to
+    the scores of what is asked for, and the outer loop learns how much they count there.
 
     Args:
         encoder: as of `RecallModule`, like all that isn't told here. Its trained part is learned by the outer loop.
-        init_from: checkpoint of a `RecallModule`, whose weights, towers, prior and loss this starts from (the config
-            needn't give them), its adapters made part of the encoder; None for new ones.
+        init_from: checkpoint of a `RecallModule`, whose weights, towers, prior, transitions and loss this starts from
+            (the config needn't give them), its adapters made part of the encoder; None for new ones.
         fast_weights: what of the model is each user's own, by default their vector.
         inner_loop: how a user is adapted to.
         more: what else `RecallModule` takes.
 
     Raises:
-        InputError: if the checkpoint can't be read, or pooling, prior, towers or loss are given that aren't the
-            checkpoint's.
+        InputError: if the checkpoint can't be read, or pooling, prior, transitions, towers or loss are given that
+            aren't the checkpoint's.
     """
 
     is_meta = True
@@ -76,11 +77,12 @@ class MAMLRecallModule(RecallModule):
                     f"model.encoder.pooling is {encoder.pooling}, but {init_from} (model.init_from) was trained with "
                     f"{start.encoder_config.pooling}: set it to that"
                 )
-            if more.get("prior") and not start.prior:
-                raise InputError(
-                    f"model.prior is true, but {init_from} (model.init_from) has none: leave the key out, or start "
-                    "from a checkpoint that was trained with it"
-                )
+            for key in ("prior", "transitions"):
+                if more.get(key) and not getattr(start, key):
+                    raise InputError(
+                        f"model.{key} is true, but {init_from} (model.init_from) has none: leave the key out, or start "
+                        "from a checkpoint that was trained with it"
+                    )
             for name, part in [("user_tower", user_tower), ("item_tower", item_tower), ("loss", loss)]:
                 if part is not None and part.recipe() != start.hparams[name]:
                     raise InputError(
@@ -88,15 +90,10 @@ class MAMLRecallModule(RecallModule):
                         "leave the key out, or start from another checkpoint"
                     )
             user_tower, item_tower, loss = (build(start.hparams[n]) for n in ("user_tower", "item_tower", "loss"))
-            more["prior"] = start.prior
+            more |= {"prior": start.prior, "transitions": start.transitions}
         super().__init__(
             encoder, user_tower=user_tower, item_tower=item_tower, loss=loss, candidates=candidates, **more
         )
-        if self.transitions or (start is not None and start.transitions):
-            raise InputError(
-                "model.transitions: the inner loop adapts vectors, and these are no part of them. Train without them "
-                "what is to be meta-trained"
-            )
         if self._towers[1].reads_text:
             raise InputError("model.user_tower reads text: the inner loop adapts towers that read item vectors")
         self.init_from, self.inner_loop = init_from, inner_loop
@@ -127,8 +124,8 @@ class MAMLRecallModule(RecallModule):
             encoder = start.model.encoder.model
             merge_adapters(encoder)
             encoder.requires_grad_(True)  # what is frozen, or gets adapters, is this config's choice
-            self.build(encoder, Background.of(self.data, prior=self.prior))
-            for name in ("item_tower", "user_tower"):
+            self.build(encoder, Background.of(self.data, prior=self.prior, transitions=self.transitions))
+            for name in ("item_tower", "user_tower", *(["transitions"] if self.transitions else [])):
                 getattr(self.model, name).load_state_dict(getattr(start.model, name).state_dict())
             self.loss.load_state_dict(start.loss.state_dict())
             self._start = (None,)
@@ -169,7 +166,12 @@ class MAMLRecallModule(RecallModule):
         )
         targets, known = placed(batch.targets, rows), known_candidates(batch, self.model.n_items, whole=whole)
         counted = users[1:] if config.query_loss == "every" else users[-1:]
-        queries = [self.loss.nll(*with_positions(vectors, items, targets), log_q, known) for vectors in counted]
+        queries = [
+            self.loss.nll(
+                *with_positions(vectors, items, targets), log_q, known, bonus=self._bonus(vectors[:, None], batch)
+            )
+            for vectors in counted
+        ]
         nll = torch.stack(queries).mean()
         if not nll.isfinite():
             raise InputError(

@@ -71,6 +71,23 @@ def test_a_target_that_was_counted_does_not_lift_itself(histories, data):
     assert found == pytest.approx(math.log1p(others / popularity), rel=1e-4, abs=1e-5)
 
 
+@given(st.lists(st.permutations(range(N_ITEMS)), min_size=1, max_size=4), st.data())
+def test_nor_do_several_that_followed_one_another(histories, data):
+    who, place = data.draw(st.integers(0, len(histories) - 1)), data.draw(st.integers(1, N_ITEMS - 1))
+    history, targets = histories[who][:place], histories[who][place:]
+    model = transitions(histories)
+    together = model(torch.zeros(1, 1, 3), torch.tensor([history]), torch.tensor([[targets]])).lifts(torch.tensor([0]))
+    for at, target in enumerate(targets):
+        others = 0.0
+        for lag, item in enumerate(reversed(history), 1):
+            apart = [h.index(target) - h.index(item) for i, h in enumerate(histories) if i != who]
+            others += sum(1 / distance for distance in apart if distance > 0) / len(histories) / lag
+        others /= sum(1 / lag for lag in range(1, place + 1))
+        popularity = (len(histories) + 1) / (len(histories) * N_ITEMS + N_ITEMS)
+        told = together[0, target].item()
+        assert told == pytest.approx(math.log1p(others / popularity), rel=1e-4, abs=1e-5), at
+
+
 def test_from_what_cut_a_target_nothing_is_taken_off():
     histories = [[0, 1, 2], [0, 1, 2], [3, 2]]  # after 0 comes 1, by most=1, and no more 2; after 1 comes 2
     model = transitions(histories, most=1)

@@ -34,6 +34,7 @@ from recall_lightning.modules.maml import MAMLRecallModule
         (LinearHead(), {"inner_loop": InnerLoopConfig(steps=2, rate=0.1, first_order=True)}),
         (WholeTower(), {"inner_loop": InnerLoopConfig(steps=2, rate=0.1, per_step=False)}),
         (UserVector(), {"encoder": {"frozen_layers": -1}, "inner_loop": InnerLoopConfig(query_loss="last")}),
+        (UserVector(), {"transitions": True, "prior": True}),
         (UserVector(), {"inner_loop": InnerLoopConfig(learned_rates="no"), "user_tower": MeanTower()}),
     ],
 )
@@ -179,11 +180,6 @@ def test_an_inner_loop_that_diverges_in_training_is_told_with_its_cure(movielens
     )
     with pytest.raises(InputError, match=told):
         trainer(tmp_path).fit(maml(tiny_encoder, **diverging(1e-3)), data_module(movielens, tiny_encoder))
-
-
-def test_transitions_which_no_inner_loop_adapts_are_refused(tiny_encoder):
-    with pytest.raises(InputError, match=r"^model\.transitions: the inner loop adapts vectors"):
-        maml(tiny_encoder, transitions=True)
 
 
 def test_users_whose_inner_loop_diverges_get_the_unadapted_answer_and_are_counted(
