@@ -23,7 +23,7 @@ def popularity_by_place(train: Interactions, n_items: int) -> NDArray[np.float32
 
     Returns:
         `(items + 1, windows)` float32, each column with mean 0 over the items; the last row is an item that training
-        doesn't know: where its own begins, as popular as the least popular one.
+        doesn't know: where its own begins, with the mean of the items' shares.
     """
     place = np.arange(len(train)) - np.repeat(train.offsets[:-1], train.lengths)
     share = (np.bincount(train.items, minlength=n_items) + 1) / (len(train) + n_items)
@@ -34,4 +34,5 @@ def popularity_by_place(train: Interactions, n_items: int) -> NDArray[np.float32
         columns.append(np.log((counts + _WEIGHT * share) / (counts.sum() + _WEIGHT)))
     table = np.stack(columns, 1)
     table -= table.mean(0)
-    return np.concatenate([table, table.min(0, keepdims=True)]).astype(np.float32)
+    new = np.log(np.exp(table).mean(0, keepdims=True))
+    return np.concatenate([table, new]).astype(np.float32)

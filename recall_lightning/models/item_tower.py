@@ -13,8 +13,9 @@ class ItemTower(Recipe, nn.Module):
         dim: width of item vectors; None keeps the encoder's width, without a projection.
         residual: whether each item of the training catalogue has a learned vector of its own, added to its text's.
         residual_dropout: share of items that a training step takes for new ones, drawn anew each step: without their
-            residual, and where the model has a prior, as popular as a new item. So text alone stays a good description,
-            and new items' scores are made for standing beside the others' (DropoutNet, Volkovs et al., NeurIPS 2017).
+            residual, and where the model has a prior or transitions, as popular as a new item and nothing's successor.
+            So text alone stays a good description, and new items' scores are made for standing beside the others'
+            (DropoutNet, Volkovs et al., NeurIPS 2017).
 
     Raises:
         ValueError: if a value is out of its range.
@@ -49,12 +50,16 @@ class ItemTower(Recipe, nn.Module):
 
         Args:
             text_vectors: `(items, text_dim)` float.
-            rows: `(items,)` int64 rows of the training catalogue, -1 for an item that was not in it.
+            rows: `(items,)` int64 rows of the training catalogue, -1 for an item that was not in it, or that `drop`
+                takes for such.
 
         Returns:
             `(items, dim)` float.
         """
-        return self.vectors(text_vectors, self.drop(rows))
+        vectors: Tensor = self.projection(text_vectors)
+        if self.residual is None:
+            return vectors
+        return vectors + self.residual[rows.clamp(min=0)] * (rows >= 0)[:, None]
 
     def drop(self, rows: Tensor) -> Tensor:
         """Rows `(items,)`, in training with -1 for the share of items that this step takes for new ones."""
@@ -62,10 +67,3 @@ class ItemTower(Recipe, nn.Module):
             return rows
         kept = torch.rand(rows.shape, device=rows.device) >= self.residual_dropout
         return torch.where(kept, rows, -1)
-
-    def vectors(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
-        """As `forward`, with nothing left out."""
-        vectors: Tensor = self.projection(text_vectors)
-        if self.residual is None:
-            return vectors
-        return vectors + self.residual[rows.clamp(min=0)] * (rows >= 0)[:, None]

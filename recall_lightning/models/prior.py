@@ -36,13 +36,16 @@ class ItemsWithPrior(nn.Module):
     def __init__(self, tower: ItemTower, popularity: Tensor, temperature: float) -> None:
         super().__init__()
         self.tower = tower
-        self.register_buffer("popularity", SCALE * temperature * popularity[:-1])
-        self.new = nn.Parameter(SCALE * temperature * popularity[-1])
+        self.scale = SCALE * temperature
+        self.register_buffer("popularity", self.scale * popularity[:-1])
+        self.new_popularity = nn.Parameter(popularity[-1].clone())  # unscaled, or a step of Adam would be worth tens
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *more: Any) -> None:
-        name = f"{prefix}popularity"
-        if f"{prefix}new" not in state and name in state:  # older checkpoints hold a new item's as one more row
-            state[name], state[f"{prefix}new"] = state[name][:-1], state[name][-1]
+        table, new = f"{prefix}popularity", f"{prefix}new_popularity"
+        if f"{prefix}new" in state:  # of older checkpoints, scaled
+            state[new] = state.pop(f"{prefix}new") / self.scale
+        elif new not in state and table in state:  # still older ones hold it as one more row
+            state[table], state[new] = state[table][:-1], state[table][-1] / self.scale
         super()._load_from_state_dict(state, prefix, *more)
 
     @property
@@ -51,11 +54,14 @@ class ItemsWithPrior(nn.Module):
         assert self.tower.dim is not None
         return self.tower.dim + self.popularity.shape[1] + 1  # one where users have c
 
+    def drop(self, rows: Tensor) -> Tensor:
+        """As of `ItemTower`."""
+        return self.tower.drop(rows)
+
     def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
         """As of `ItemTower`: `(items, dim)`."""
-        rows = self.tower.drop(rows)
-        vectors = self.tower.vectors(text_vectors, rows)
-        known = torch.where((rows >= 0)[:, None], self.popularity[rows.clamp(min=0)], self.new)
+        vectors = self.tower(text_vectors, rows)
+        known = torch.where((rows >= 0)[:, None], self.popularity[rows.clamp(min=0)], self.scale * self.new_popularity)
         return torch.cat([vectors, known.to(vectors.dtype), vectors.new_zeros(len(vectors), 1)], -1)
 
 

@@ -80,11 +80,13 @@ class Transitions(nn.Module):
 
         Args:
             users: `(batch, positions, dim)` float vectors after each position, or `(batch, 1, dim)` after the last.
-            history: `(batch, history)` int64 rows of the training's items, newest in the last column, -1 for none.
+            history: `(batch, history)` int64 rows of the training's items, newest in the last column, -1 for none, or
+                for what training doesn't know.
             targets: `(batch, positions)` int64 rows of what is to be foretold, of histories that were counted: what
                 such a target itself brought to the counts is taken off again. -1 for none. Or, with one more dimension,
                 several targets of one position, as they followed one another.
-            columns: `(candidates,)` int64 rows, the only ones that are scored; None for all.
+            columns: `(candidates,)` int64 rows, the only ones that are scored, -1 for what training doesn't know; None
+                for all.
         """
         n_positions = users.shape[1]
         present = history >= 0
@@ -96,7 +98,7 @@ class Transitions(nn.Module):
         def lifts(positions: Tensor) -> Tensor:
             own = None if asked is None else asked[positions]
             lifted = self.lifts(recent[positions], own)
-            return lifted if columns is None else lifted[:, columns]
+            return lifted if columns is None else lifted[:, columns.clamp(min=0)] * (columns >= 0)
 
         return Bonus(self.temperature * weights.float(), lifts)
 

@@ -1,5 +1,7 @@
 """What a training step tells a target apart from."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -8,17 +10,28 @@ from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.scoring import members
 
 
-def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool) -> tuple[Tensor, Tensor | None]:
-    """Vectors of the candidates, and where the batch's items stand among them.
+class StepItems(NamedTuple):
+    """The candidates of a step.
+
+    Attributes:
+        vectors: `(candidates, dim)` float.
+        rows: `(candidates,)` int64 rows of the training's items, -1 for those that this step takes for new ones.
+        of_batch: `(distinct,)` int64: where the batch's items stand among them; None: in their order.
+    """
+
+    vectors: Tensor
+    rows: Tensor
+    of_batch: Tensor | None
+
+
+def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool) -> StepItems:
+    """Make the candidates' vectors, a share of them taken for new items.
 
     Args:
         model: encodes the first `n_encoded` items of the batch with gradient; the others come from its cache.
         batch: the step's items.
         whole: whether the whole catalogue that may be trained on is a candidate, or the batch's items alone.
         keep: whether the cache keeps what is encoded.
-
-    Returns:
-        `(candidates, dim)` float, and `(distinct,)` int64 rows of the batch's items in it (None: in their order).
     """
     encoded, rest = batch.items[: batch.n_encoded], batch.items[batch.n_encoded :]
     if model.encoder.trained:
@@ -28,13 +41,16 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
     else:
         fresh = model.cache.vectors[encoded]
     if whole:
-        vectors = model.cache.read_with(encoded, fresh)
-        if batch.trainable is None:
-            return model.item_tower(vectors, torch.arange(model.n_items, device=fresh.device)), batch.items
-        candidates = model.item_tower(vectors[batch.trainable], batch.trainable)
-        return candidates, torch.searchsorted(batch.trainable, batch.items)
-    vectors = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)])
-    return model.item_tower(vectors, batch.items), None
+        texts, rows = model.cache.read_with(encoded, fresh), torch.arange(model.n_items, device=fresh.device)
+        of_batch = batch.items
+        if batch.trainable is not None:
+            texts, rows = texts[batch.trainable], batch.trainable
+            of_batch = torch.searchsorted(batch.trainable, batch.items)
+    else:
+        texts, rows = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), batch.items
+        of_batch = None
+    rows = model.item_tower.drop(rows)
+    return StepItems(model.item_tower(texts, rows), rows, of_batch)
 
 
 def known_candidates(batch: TrainBatch, n_items: int, *, whole: bool) -> Tensor:

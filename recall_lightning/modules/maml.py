@@ -159,7 +159,7 @@ class MAMLRecallModule(RecallModule):
             `loss`; and for callbacks `support_losses` `(steps + 1,)` and `query_losses` `(steps counted,)`.
         """
         whole, config = self.candidates == "catalogue", self.inner_loop
-        items, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
+        items, kept, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
         log_q = None if whole else batch.log_q
         users, inner = self.adaptation.run(
             items, placed(batch.history, rows), log_q=log_q, second_order=not config.first_order
@@ -168,7 +168,10 @@ class MAMLRecallModule(RecallModule):
         counted = users[1:] if config.query_loss == "every" else users[-1:]
         queries = [
             self.loss.nll(
-                *with_positions(vectors, items, targets), log_q, known, bonus=self._bonus(vectors[:, None], batch)
+                *with_positions(vectors, items, targets),
+                log_q,
+                known,
+                bonus=self._bonus(vectors[:, None], batch, kept),
             )
             for vectors in counted
         ]

@@ -154,18 +154,20 @@ class RecallModule(PortableModule):
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch of histories."""
         whole = self.candidates == "catalogue"
-        items, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
+        items, kept, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
         users = self._user_vectors(items, placed(batch.history, rows), batch)  # (batch, positions, dim)
         targets, log_q = placed(batch.targets, rows), None if whole else batch.log_q
         known = known_candidates(batch, self.model.n_items, whole=whole)
-        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known, bonus=self._bonus(users, batch))
+        bonus = self._bonus(users, batch, kept)
+        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known, bonus=bonus)
         return self._logged(nll, items)
 
-    def _bonus(self, users: Tensor, batch: TrainBatch) -> Bonus | None:
+    def _bonus(self, users: Tensor, batch: TrainBatch, candidates: Tensor) -> Bonus | None:
+        """What transitions add to the scores of a step's candidates, told by `StepItems.rows`."""
         if self.model.transitions is None:
             return None
         history, targets = (placed(part, batch.items) for part in (batch.history, batch.targets))
-        bonus: Bonus = self.model.transitions(users, history, targets, batch.trainable)
+        bonus: Bonus = self.model.transitions(users, history, targets, candidates)
         self.log("train/transitions", bonus.weights.mean() / self.model.transitions.temperature)
         return bonus
 

@@ -40,20 +40,21 @@ def test_items_taken_for_new_in_a_step_lose_residual_and_popularity_together_and
     inside.residual.data.fill_(7.0)
     tower = ItemsWithPrior(inside, popularity, 1.0)
     rows = torch.tensor([0, 1]).repeat(2000)
-    found = tower.train()(torch.zeros(len(rows), 1), rows)
+    found = tower.train()(torch.zeros(len(rows), 1), tower.drop(rows))
     taken = found[:, 0] == 0
     assert 0.45 < taken.float().mean() < 0.55
     assert torch.where(taken, -4.0, 1.0).equal(found[:, 1] / SCALE)
     found[:, 1].sum().backward()
-    assert tower.new.grad.tolist() == [taken.sum().item()]
+    assert tower.new_popularity.grad.tolist() == pytest.approx([SCALE * taken.sum().item()])
     kept = tower.eval()(torch.zeros(len(rows), 1), rows)
     assert (kept[:, 0] == 7).all()
     torch.testing.assert_close(kept[:, 1] / SCALE, torch.ones(len(rows)))
 
 
-def test_a_checkpoint_that_holds_a_new_items_popularity_as_a_last_row_still_loads():
+@pytest.mark.parametrize("apart", [True, False])
+def test_older_checkpoints_that_hold_a_new_items_popularity_scaled_apart_or_as_a_last_row_still_load(apart):
     older, (tower, _) = torch.tensor([[0.5], [0.25], [-1.0]]), towers(torch.zeros(3, 1))
-    tower.load_state_dict({"popularity": older})
+    tower.load_state_dict({"popularity": older[:-1], "new": older[-1]} if apart else {"popularity": older})
     assert tower(torch.zeros(3, 3), torch.tensor([-1, 0, 1]))[:, -2].tolist() == [-1.0, 0.5, 0.25]
 
 

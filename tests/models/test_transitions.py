@@ -116,6 +116,14 @@ def test_columns_are_the_only_items_that_are_scored():
     assert few.equal(whole[:, [3, 2]])
 
 
+def test_what_a_step_takes_for_new_is_nothings_successor_but_still_tells_what_follows_it():
+    model, history = transitions([[0, 1, 2, 3]]), torch.tensor([[0, 1]])
+    whole = model(torch.zeros(1, 1, 3), history).lifts(torch.tensor([0]))
+    found = model(torch.zeros(1, 1, 3), history, columns=torch.tensor([-1, -1, 2, -1, 4])).lifts(torch.tensor([0]))
+    assert whole[0, 2] > 0
+    assert found[0].tolist() == [0, 0, whole[0, 2].item(), 0, whole[0, 4].item()]
+
+
 def test_the_weight_follows_from_how_many_items_are_known_and_from_the_users_vector():
     model = transitions([[0, 1]], temperature=0.5)
     model.by_known.weight.data = torch.arange(LONGEST + 1.0)[None]

@@ -16,8 +16,8 @@ def base(movielens, tiny_encoder, tmp_path_factory):
     """The checkpoint of a RecallModule with transitions."""
     folder = tmp_path_factory.mktemp("base")
     recall = RecallModule(
-        EncoderConfig(str(tiny_encoder)), TransformerTower(1, 2), ItemTower(16), candidates="catalogue",
-        transitions=True, prior=True,
+        EncoderConfig(str(tiny_encoder)), TransformerTower(1, 2), ItemTower(16, residual_dropout=0.0),
+        candidates="catalogue", transitions=True, prior=True,
     )  # fmt: skip
     run = trainer(folder)
     run.fit(recall, data_module(movielens, tiny_encoder, RecallDataModule))
@@ -81,6 +81,29 @@ def test_they_count_for_what_is_asked_and_not_for_the_support_and_a_query_does_n
     columns = asked.clamp(min=0)
     assert (counted[0].lifts(every).gather(1, columns) <= with_own.gather(1, columns))[present].all()
     assert (counted[0].lifts(every).gather(1, columns) < with_own.gather(1, columns))[present].any()
+
+
+def test_items_that_a_step_takes_for_new_are_nothings_successor_in_it(movielens, tiny_encoder, tmp_path, monkeypatch):
+    data = data_module(movielens, tiny_encoder)
+    tower = ItemTower(16, residual=True, residual_dropout=0.5)
+    meta = attached(maml(tiny_encoder, item_tower=tower, prior=True, transitions=True), data, tmp_path)
+    given, real = [], RecallLoss.nll
+
+    def listening(self, users, items, *parts, bonus=None, **more):
+        given.append((items, bonus))
+        return real(self, users, items, *parts, bonus=bonus, **more)
+
+    monkeypatch.setattr(RecallLoss, "nll", listening)
+    meta.model.item_tower.new_popularity.data.fill_(-77.0)  # by which they can be told
+    meta.refresh_cache()
+    meta.log = meta.log_dict = lambda *_, **__: None
+    meta.train().training_step(next(iter(data.train_dataloader())), 0)
+    items, bonus = given[-1]
+    new = items[:, -2] < -0.3
+    lifted = (bonus.lifts(torch.arange(len(bonus.weights))) != 0).any(0)
+    assert 0.3 < new.float().mean() < 0.7
+    assert not lifted[new].any()
+    assert lifted[~new].float().mean() > 0.9
 
 
 @pytest.mark.parametrize("meta_trained", [True, False])
