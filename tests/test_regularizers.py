@@ -54,7 +54,7 @@ def test_the_default_names_choose_the_residual_and_the_encoder_of_a_real_model()
     config = BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     holder = nn.Module()  # RecallModule keeps its parts under these two names
     encoder, tower = TextEncoder(BertModel(config)), ItemTower(residual=True)
-    holder.model = RecallModel(encoder, tower, TransformerTower(layers=1), n_items=3, max_history=2)
+    holder.model = RecallModel(encoder, tower, TransformerTower(layers=1), counts=torch.ones(3), max_history=2)
     holder.loss = RecallLoss(regularizers=[L2(1.0), L2SP(1.0)])
     trained = {name: p for name, p in holder.named_parameters() if p.requires_grad}
     l2, l2sp = holder.loss.regularizers

@@ -35,7 +35,7 @@ class RecommendationSamples(Callback):
             return
         n = min(self.users, len(batch.users))
         users = module.user_vectors(batch)[:n]
-        added = module.model.bonus(users, batch.history[:n], len(module.item_vectors))
+        added = module.model.bonus(users, batch.history[:n])
         similarity, known = module.loss.similarity, batch.known[:n]
         top = top_k(users, module.item_vectors, similarity, k=self.k, added=added, known=known)[1].tolist()
         titles = [_escaped(title) for title in module.data.catalogue.titles]

@@ -92,7 +92,7 @@ class Learner:
             users, diverged = self.adaptation.serve(self._items, batch.history, steps=steps)
             n_diverged += int(diverged.sum())
             for ranks, vectors in zip(found, users[-1:] if only_last else users, strict=True):
-                added = self._model.bonus(vectors, batch.history, len(self._items))
+                added = self._model.bonus(vectors, batch.history)
                 scored = score_chunks(vectors, self._items, self._similarity, added=added, known=batch.known)
                 ranks.append(torch.cat([target_ranks(scores, batch.targets[chunk]) for chunk, scores in scored]))
         return [stack_ranks(ranks) for ranks in found], n_diverged

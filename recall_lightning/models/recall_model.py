@@ -16,30 +16,38 @@ from recall_lightning.models.user_tower import UserTower
 class RecallModel(nn.Module):
     """Item texts and histories to vectors whose similarity ranks items.
 
+    An item without a single training interaction is a new one, be it in the training's catalogue or not: it stands on
+    its text alone.
+
     Args:
         encoder: text to text vector.
         item_tower: text vector to item vector.
         user_tower: history of item vectors to user vector.
-        n_items: items of the training catalogue.
+        counts: `(items,)` int64 training interactions of each item of the training catalogue.
         max_history: items of a history that the user tower sees.
         popularity: `(items + 1, windows)` float of `popularity_by_place`, for a model with a prior; None without one.
         temperature: see `ItemsWithPrior` and `Transitions`.
-        transitions: `after` and `share` of `successors`, and the items' counts, for a model with transitions; None
-            without.
+        transitions: `after` and `share` of `successors`, for a model with transitions; None without.
+        new_boost: what is added to the logits of new items where items are ranked.
     """
+
+    rows: Tensor
 
     def __init__(
         self,
         encoder: TextEncoder,
         item_tower: ItemTower,
         user_tower: UserTower,
-        n_items: int,
+        counts: Tensor,
         max_history: int,
         popularity: Tensor | None = None,
         temperature: float = 1.0,
-        transitions: tuple[Tensor, Tensor, Tensor] | None = None,
+        transitions: tuple[Tensor, Tensor] | None = None,
+        new_boost: float = 0.0,
     ) -> None:
         super().__init__()
+        n_items = len(counts)
+        self.register_buffer("rows", torch.where(counts > 0, torch.arange(n_items), -1), persistent=False)
         item_tower.shape(encoder.dim, n_items)
         dim = item_tower.dim or encoder.dim
         user_tower.shape(dim, max_history)
@@ -51,7 +59,8 @@ class RecallModel(nn.Module):
             self.n_prior = popularity.shape[1] + 1
             self.item_tower = ItemsWithPrior(item_tower, popularity, temperature)
             self.user_tower = UsersWithPrior(user_tower, dim, popularity.shape[1])
-        self.transitions = None if transitions is None else Transitions(*transitions, dim, temperature)
+        self.transitions = None if transitions is None else Transitions(*transitions, counts, dim, temperature)
+        self.new_boost = new_boost * temperature  # added to scores
         self.cache = ItemCache(n_items, encoder.dim)
         self.max_history = max_history
 
@@ -66,9 +75,12 @@ class RecallModel(nn.Module):
 
     def catalogue_vectors(self) -> Tensor:
         """`(items, dim)` float32: the training catalogue's item vectors, of the cached text vectors."""
-        rows = torch.arange(self.n_items, device=self.cache.vectors.device)
-        vectors: Tensor = self.item_tower(self.cache.vectors, rows).float()
+        vectors: Tensor = self.item_tower(self.cache.vectors, self.rows).float()
         return vectors
+
+    def known_rows(self, rows: Tensor) -> Tensor:
+        """Rows of the training's items `(n,)`, with -1 for new ones; -1 stays."""
+        return torch.where(rows >= 0, self.rows[rows.clamp(min=0)], -1)
 
     def without_prior(self, items: Tensor) -> Tensor:
         """`(items, width)` float: item vectors `(items, dim)` without what tells how popular they are."""
@@ -93,24 +105,25 @@ class RecallModel(nn.Module):
         users: Tensor = self.user_tower(vectors, present)
         return users
 
-    def bonus(
-        self, users: Tensor, history: Tensor, columns: int, rows: Tensor | None = None
-    ) -> Callable[[slice], Tensor] | None:
-        """What transitions add to the scores of users, some of whom at a time; None for a model without.
+    def bonus(self, users: Tensor, history: Tensor, rows: Tensor | None = None) -> Callable[[slice], Tensor] | None:
+        """What is added to the scores of users, some of whom at a time: transitions, and the boost of new items.
 
         Args:
             users: `(users, dim)` float.
             history: `(users, history)` int64 rows of the training's items, newest in the last column, -1 for none.
-            columns: how many items are scored.
-            rows: `(trained,)` int64 columns of the training's items among them; None if they are these.
+            rows: `(scored,)` int64 rows of the training's items that are scored, -1 for others; None for all.
+
+        Returns:
+            From a slice of the users what is added, `(some users, scored)` float; None for a model without either.
         """
-        if self.transitions is None:
+        if self.transitions is None and self.new_boost == 0:
             return None
-        made: Bonus = self.transitions(users[:, None], history)
+        made: Bonus | None = None if self.transitions is None else self.transitions(users[:, None], history, None, rows)
+        boost = self.new_boost * ((self.rows if rows is None else self.known_rows(rows)) < 0)
 
         def added(chunk: slice) -> Tensor:
-            few = made.of(torch.arange(len(users), device=users.device)[chunk])
-            return few if rows is None else few.new_zeros(len(few), columns).index_copy_(1, rows, few)
+            some = torch.arange(len(users), device=users.device)[chunk]
+            return boost.expand(len(some), -1) if made is None else made.of(some).add_(boost)
 
         return added
 

@@ -15,7 +15,8 @@ class StepItems(NamedTuple):
 
     Attributes:
         vectors: `(candidates, dim)` float.
-        rows: `(candidates,)` int64 rows of the training's items, -1 for those that this step takes for new ones.
+        rows: `(candidates,)` int64 rows of the training's items, -1 for new ones and those that this step takes for
+            such.
         of_batch: `(distinct,)` int64: where the batch's items stand among them; None: in their order.
     """
 
@@ -41,13 +42,13 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
     else:
         fresh = model.cache.vectors[encoded]
     if whole:
-        texts, rows = model.cache.read_with(encoded, fresh), torch.arange(model.n_items, device=fresh.device)
+        texts, rows = model.cache.read_with(encoded, fresh), model.rows
         of_batch = batch.items
         if batch.trainable is not None:
-            texts, rows = texts[batch.trainable], batch.trainable
+            texts, rows = texts[batch.trainable], rows[batch.trainable]
             of_batch = torch.searchsorted(batch.trainable, batch.items)
     else:
-        texts, rows = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), batch.items
+        texts, rows = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), model.rows[batch.items]
         of_batch = None
     rows = model.item_tower.drop(rows)
     return StepItems(model.item_tower(texts, rows), rows, of_batch)

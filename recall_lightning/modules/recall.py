@@ -1,6 +1,7 @@
 """RecallModule: fine-tunes an encoder to recall items."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
@@ -55,6 +56,9 @@ class RecallModule(PortableModule):
         transitions: whether what followed the newest items of histories in training is a part of the score, with a
             weight that is learned: what short histories are too few to teach a tower. It needs `candidates: catalogue`
             and a user tower that reads item vectors.
+        new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At
+            0 they rank by what training says of items without one; each unit more makes them e times as likely, which
+            costs the others some of their recall. For catalogues where what comes next is often new.
         seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
     """
 
@@ -72,6 +76,7 @@ class RecallModule(PortableModule):
         threshold: ThresholdConfig = ThresholdConfig(),  # noqa: B008  # read, never changed
         prior: bool = False,
         transitions: bool = False,
+        new_boost: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -88,7 +93,9 @@ class RecallModule(PortableModule):
         self.loss = loss if loss is not None else RecallLoss()
         self.encoder_config, self.candidates, self.optimizer_config = encoder, candidates, optimizer
         self.refresh_every_epochs, self.predict_k, self.seed = refresh_every_epochs, predict_k, seed
-        self.prior = prior
+        self.prior, self.new_boost = prior, new_boost
+        if not math.isfinite(new_boost):
+            raise InputError(f"model.new_boost is {new_boost}: give a number, such as 0 or 1")
         if prior and self._towers[1].reads_text:
             raise InputError("model.prior is true, but the user tower reads text: choose another tower, or false")
         self.transitions = transitions
@@ -104,7 +111,7 @@ class RecallModule(PortableModule):
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
                 "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior,
-                "transitions": transitions, "seed": seed,
+                "transitions": transitions, "new_boost": new_boost, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
@@ -136,10 +143,10 @@ class RecallModule(PortableModule):
     def build(self, model: PreTrainedModel, background: Background) -> None:
         model.train()  # transformers hands it over for inference, its dropout off
         encoder = self.encoder_config.text_encoder(model)
-        n_items, max_history = len(background.catalogue), background.max_history
-        popularity, temperature = background.popularity, float(self.loss.temperature)
-        transitions = None if background.successors is None else (*background.successors, background.counts)
-        self.model = RecallModel(encoder, *self._towers, n_items, max_history, popularity, temperature, transitions)
+        self.model = RecallModel(
+            encoder, *self._towers, background.counts, background.max_history, background.popularity,
+            float(self.loss.temperature), background.successors, self.new_boost,
+        )  # fmt: skip
         if self.model.n_prior:
             self.loss.similarity = PlusPrior(self.loss.similarity, self.model.n_prior - 1)
         self.background = background
@@ -253,7 +260,7 @@ class RecallModule(PortableModule):
 
     def added(self, users: Tensor, batch: EvalBatch) -> Callable[[slice], Tensor] | None:
         """What `score_chunks` is to add to the scores of a batch's `user_vectors`; None for nothing."""
-        return self.model.bonus(users, batch.history, len(self.item_vectors))
+        return self.model.bonus(users, batch.history)
 
     def _rank(
         self, users: Tensor, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0

@@ -93,7 +93,9 @@ class Recommender:
         self.trained_rows = rows[trained_rows[rows].argsort()]  # (trained,) of the pool
         with torch.inference_mode():
             texts = encode_texts(self.module.model.encoder, self.tokens, self.device)
-            self.vectors: Tensor = self.module.model.item_tower(texts, trained_rows)  # (pool, dim)
+            self.vectors: Tensor = self.module.model.item_tower(  # (pool, dim)
+                texts, self.module.model.known_rows(trained_rows)
+            )
             counts = self.background.counts.to(self.device)
             self.popularity = torch.where(trained_rows >= 0, counts[trained_rows.clamp(min=0)], 0).float()
 
@@ -299,9 +301,9 @@ class Recommender:
         return users
 
     def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
-        """What the model adds to the scores of the pool; items that training never saw add nothing."""
+        """What the model adds to the scores of the pool."""
         history = torch.where(recent >= 0, self._row_in_training[recent.clamp(min=0)], -1)
-        return self.module.model.bonus(users, history, len(self.pool), self.trained_rows)
+        return self.module.model.bonus(users, history, self._row_in_training)
 
     def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
         """What the tower sees `(users, history)`, newest in the last column; which users have no history `(users,)`."""

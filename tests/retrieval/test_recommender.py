@@ -268,7 +268,7 @@ def test_scores_start_from_popularity_of_which_new_items_have_what_was_learned_f
     table = module.background.popularity
     for item, of_item in [
         ("heat", table[popular.trained.row("heat")]),
-        ("bio", module.model.item_tower.new.detach() / (0.1 * 0.05)),
+        ("bio", module.model.item_tower.new_popularity.detach()),
     ]:
         score = 0.1 * user[-1] * cosines(popular, user)[row(item)]  # c is written in tenfold, b in a tenth
         assert found[item] == pytest.approx(float(score + 0.1 * user[32:39] @ (0.05 * of_item)), abs=1e-5)
