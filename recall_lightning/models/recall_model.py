@@ -9,7 +9,7 @@ from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_cache import ItemCache
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
-from recall_lightning.models.transitions import Bonus, Transitions
+from recall_lightning.models.transitions import Transitions
 from recall_lightning.models.user_tower import UserTower
 
 
@@ -118,8 +118,10 @@ class RecallModel(nn.Module):
         """
         if self.transitions is None and self.new_boost == 0:
             return None
-        made: Bonus | None = None if self.transitions is None else self.transitions(users[:, None], history, None, rows)
-        boost = self.new_boost * ((self.rows if rows is None else self.known_rows(rows)) < 0)
+        columns, made = self.rows if rows is None else self.known_rows(rows), None
+        if self.transitions is not None:
+            made = self.transitions(users[:, None], self.known_rows(history), None, columns)
+        boost = self.new_boost * (columns < 0)
 
         def added(chunk: slice) -> Tensor:
             some = torch.arange(len(users), device=users.device)[chunk]
