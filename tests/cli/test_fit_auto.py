@@ -70,6 +70,17 @@ def test_it_says_what_it_tried_trains_with_the_best_and_leaves_a_config_that_doe
     assert "auto.minutes: a run goes on with the settings it began with" in capsys.readouterr().err
 
 
+def test_when_time_is_up_it_trains_for_an_epoch_and_says_what_it_left_out(config, capsys):
+    main(["fit", "--config", str(config), "--auto.minutes", "0.0001"])
+    told = capsys.readouterr().err
+    assert "auto: prior True" not in told
+    assert "auto: trainer.max_epochs 1: 2 would take too long" in told
+    for channel in auto.CHANNELS:
+        assert f"auto: no time left to fuse with {channel}" in told
+    assert yaml.safe_load((config.parent / "kept" / "auto.yaml").read_text())["trainer"]["max_epochs"] == 1
+    assert read_checkpoint(config.parent / "kept" / "best.ckpt")["epoch"] == 0
+
+
 def test_what_a_flag_says_is_not_searched(config, capsys):
     main(["fit", "--config", str(config), "--data.max_history", "3", "--model.prior", "true", "--data.batch_size=4"])
     told = capsys.readouterr().err

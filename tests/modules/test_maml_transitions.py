@@ -107,7 +107,7 @@ def test_items_that_a_step_takes_for_new_are_nothings_successor_in_it(movielens,
 
 
 @pytest.mark.parametrize("meta_trained", [True, False])
-def test_validation_the_experiment_and_the_recommender_rank_alike(
+def test_validation_prediction_the_experiment_and_the_recommender_rank_alike(
     movielens, tiny_encoder, base, adapted, meta_trained, tmp_path
 ):
     path = adapted if meta_trained else base
@@ -131,6 +131,10 @@ def test_validation_the_experiment_and_the_recommender_rank_alike(
     own = scores.gather(1, targets)
     expected = (scores[:, None] >= own[..., None]).sum(-1) - 1  # itself
     assert ranks[at][: len(expected)][batch.targets >= 0].tolist() == expected[batch.targets >= 0].tolist()
+
+    _, rows, predicted = module.predict_step(batch, 0)
+    torch.testing.assert_close(predicted, scores.topk(50).values)
+    assert scores.gather(1, rows).equal(predicted)
 
     recommender = Recommender.from_checkpoint(path)
     ids = recommender.trained.ids
