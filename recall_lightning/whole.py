@@ -38,8 +38,9 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         made, former = Path(room) / "made", Path(room) / "former"
         made.mkdir()
         yield made
-        for file in made.iterdir():
-            file.chmod(0o644)  # safetensors' are their owner's alone
+        for file in made.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # safetensors' are their owner's alone
         if path.exists():  # a folder with files in it can't be replaced in one go
             os.replace(path, former)
         os.replace(made, path)

@@ -45,6 +45,15 @@ def test_a_folder_takes_the_place_of_one_before_when_all_is_written(tmp_path):
     assert [found.name for found in path.parent.iterdir()] == ["encoder"]
 
 
+def test_folders_inside_of_a_folder_can_be_entered_and_their_files_read(tmp_path):
+    with folder_written_whole(tmp_path / "out") as made:
+        (made / "inside").mkdir()
+        (made / "inside" / "file").write_text("all")
+        (made / "inside" / "file").chmod(0o600)
+    assert stat.S_IMODE((tmp_path / "out" / "inside").stat().st_mode) & 0o111
+    assert stat.S_IMODE((tmp_path / "out" / "inside" / "file").stat().st_mode) == 0o644
+
+
 def folder_stopped_half_way(path, error):
     with folder_written_whole(path) as made:
         (made / "new").write_text("new")

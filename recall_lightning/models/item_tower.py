@@ -56,10 +56,15 @@ class ItemTower(Recipe, nn.Module):
         Returns:
             `(items, dim)` float.
         """
-        vectors: Tensor = self.projection(text_vectors)
+        vectors = self.of_texts(text_vectors)
         if self.residual is None:
             return vectors
         return vectors + self.residual[rows.clamp(min=0)] * (rows >= 0)[:, None]
+
+    def of_texts(self, text_vectors: Tensor) -> Tensor:
+        """`(items, dim)` float: what `forward` gives items that the training catalogue doesn't hold."""
+        vectors: Tensor = self.projection(text_vectors)
+        return vectors
 
     def drop(self, rows: Tensor) -> Tensor:
         """Rows `(items,)`, in training with -1 for the share of items that this step takes for new ones."""

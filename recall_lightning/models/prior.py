@@ -62,7 +62,17 @@ class ItemsWithPrior(nn.Module):
         """As of `ItemTower`: `(items, dim)`."""
         vectors = self.tower(text_vectors, rows)
         known = torch.where((rows >= 0)[:, None], self.popularity[rows.clamp(min=0)], self.scale * self.new_popularity)
-        return torch.cat([vectors, known.to(vectors.dtype), vectors.new_zeros(len(vectors), 1)], -1)
+        return _with_popularity(vectors, known)
+
+    def of_texts(self, text_vectors: Tensor) -> Tensor:
+        """As of `ItemTower`."""
+        vectors = self.tower.of_texts(text_vectors)
+        return _with_popularity(vectors, (self.scale * self.new_popularity).expand(len(vectors), -1))
+
+
+def _with_popularity(vectors: Tensor, popularity: Tensor) -> Tensor:
+    """Vectors `(items, width)`, their popularity `(items, windows)`, and a zero where users have c."""
+    return torch.cat([vectors, popularity.to(vectors.dtype), vectors.new_zeros(len(vectors), 1)], -1)
 
 
 class UsersWithPrior(UserTower):

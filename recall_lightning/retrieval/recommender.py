@@ -194,7 +194,7 @@ class Recommender:
             asked = grouped.user_ids[first : first + len(starts)]
             told = (grouped.items, starts, stops)
             recent, empty = self._recent(*told)
-            users = self._users(recent) if adapting is None else adapting(recent)
+            users = self.user_vectors(recent) if adapting is None else adapting(recent)
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
             with torch.inference_mode():
@@ -286,8 +286,16 @@ class Recommender:
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
         return [(self.pool.ids[r], self.pool.titles[r], s) for r, s in found]
 
-    def _users(self, recent: Tensor) -> Tensor:
-        """User vectors `(users, dim)` of what the tower sees."""
+    def user_vectors(self, recent: Tensor) -> Tensor:
+        """Users, not adapted to, as vectors.
+
+        Args:
+            recent: `(users, history)` int64 rows of the pool that the tower sees, newest in the last column, -1 at the
+                left where there is none.
+
+        Returns:
+            `(users, dim)` float.
+        """
         model = self.module.model
         with torch.inference_mode():
             if model.user_tower.reads_text:

@@ -177,15 +177,19 @@ def test_every_config_of_a_split_goes_over_every_config_of_data(capsys, split):
 def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, name, tmp_path):
     folder = CONFIGS / "cold-users"
     found = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert found == ["amazon-office", "later", "maml", "movielens-100k", "movielens-1m"]
+    assert found == ["amazon-office", "anywhere", "later", "maml", "movielens-100k", "movielens-1m"]
     base = printed(capsys, folder / f"{name}.yaml")
-    meta = printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml", folder / "later.yaml")
+    metas = [
+        printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml", folder / f"{over}.yaml")
+        for over in ("later", "anywhere")
+    ]
     assert base["method"] == "recall"
-    assert meta["method"] == "maml"
-    for made in (base, meta):
+    for meta in metas:
+        assert meta["method"] == "maml"
+        assert base["model"]["item_tower"] == meta["model"]["item_tower"]
+    for made in (base, *metas):
         assert made["data"]["splits"]["name"] == "cold_users"
         assert made["model"]["encoder"]["path"] == "downloads/minilm"
-    assert base["model"]["item_tower"] == meta["model"]["item_tower"]
 
 
 @pytest.mark.parametrize("name", ["amazon-office", "movielens-1m"])

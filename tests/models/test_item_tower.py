@@ -38,6 +38,13 @@ def test_each_item_gets_its_own_residual_and_new_ones_stand_on_text_alone():
     assert tower(texts, tensor([2, -1, 0, -1]))[:, 0].tolist() == [3.0, 0.0, 1.0, 0.0]
 
 
+def test_of_texts_is_what_a_new_item_gets():
+    tower = shaped(dim=3, residual=True)
+    tower.residual.data.fill_(7.0)
+    texts = torch.randn(2, tower.projection.in_features)
+    assert tower.of_texts(texts).equal(tower(texts, torch.tensor([-1, -1])))
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_new_item_teaches_no_residual(training):
     tower = shaped(residual=True, residual_dropout=0.0).train(training)

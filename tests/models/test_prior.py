@@ -33,6 +33,12 @@ def test_an_item_that_training_does_not_know_begins_with_the_last_row_of_the_pop
     assert found.tolist() == [-4.0, 0.0, -2.0]
 
 
+def test_of_texts_is_what_a_new_item_gets():
+    item_tower, _ = towers(torch.tensor([[0.0, 1.0], [-2.0, 3.0], [-4.0, 5.0]]))
+    texts = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]])
+    assert item_tower.of_texts(texts).equal(item_tower(texts, torch.tensor([-1, -1])))
+
+
 def test_items_taken_for_new_in_a_step_lose_residual_and_popularity_together_and_teach_what_new_ones_get():
     popularity = torch.tensor([[1.0], [1.0], [-4.0]])
     inside = ItemTower(residual=True, residual_dropout=0.5)

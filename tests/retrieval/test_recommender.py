@@ -115,7 +115,7 @@ def by_hand(recommender, monkeypatch):
     pool = {"heat": (1, 0), "alien": (0.8, 0.6), "brazil": (0.6, 0.8), "fargo": (0, 1), "007": (-1, 0)}
     recommender.vectors = torch.tensor([pool[item] for item in recommender.pool.ids], dtype=torch.float32)
     users = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
-    monkeypatch.setattr(recommender, "_users", lambda recent: users[: len(recent)])
+    monkeypatch.setattr(recommender, "user_vectors", lambda recent: users[: len(recent)])
     return recommender
 
 
