@@ -40,10 +40,10 @@ def main() -> None:
     new = network.rows < 0
     cases = getattr(data.split, asked.part)
     asked_new = new[torch.from_numpy(cases.interactions.items[cases.targets[:, 0]])]
+    model.fit(data.split.train, data)
     rows = []
     for boost in asked.boosts:
         network.new_boost = boost * temperature
-        model.fit(data.split.train, data)
         found = rank_cases(model, cases, data)
         hit = (found.ranks[:, 0] < K).float()
         places = new[found.lists[:, :K].clamp(min=0)] & (found.lists[:, :K] >= 0)

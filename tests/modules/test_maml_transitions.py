@@ -145,10 +145,6 @@ def test_validation_prediction_the_experiment_and_the_recommender_rank_alike(
     assert table["score"].to_pylist() == pytest.approx(best.values.flatten().tolist(), abs=1e-4)
 
 
-def test_transitions_that_the_start_lacks_can_not_be_asked_for(tiny_encoder, movielens, tmp_path):
-    recall = RecallModule(EncoderConfig(str(tiny_encoder)), TransformerTower(1, 2), ItemTower(16))
-    run = trainer(tmp_path)
-    run.fit(recall, data_module(movielens, tiny_encoder, RecallDataModule))
-    run.save_checkpoint(tmp_path / "without.ckpt")
-    with pytest.raises(InputError, match=r"^model\.transitions is true, but .*without.ckpt \(model.init_from\) has no"):
-        maml(tiny_encoder, init_from=str(tmp_path / "without.ckpt"), transitions=True)
+def test_transitions_that_the_start_lacks_can_not_be_asked_for(tiny_encoder, start):
+    with pytest.raises(InputError, match=r"^model\.transitions is true, but .*start.ckpt \(model.init_from\) has no"):
+        maml(tiny_encoder, init_from=str(start), transitions=True)
