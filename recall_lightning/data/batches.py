@@ -44,7 +44,8 @@ class TrainBatch(Batch):
 
     Attributes:
         items: `(distinct,)` int64 catalogue rows of every item in the batch, each once: first those that get gradient,
-            by length of text, then those whose vectors come from the cache; the uniform negatives are among them.
+            by length of text, then those whose vectors come from the cache; the uniform negatives are among them, and
+            what else gets gradient.
         tokens: of the first `n_encoded` of `items`.
         n_encoded: how many of `items` are encoded with gradient.
         history: `(batch, history)` int64 rows of `items`.
@@ -55,6 +56,7 @@ class TrainBatch(Batch):
         trainable: `(trainable,)` int64 catalogue rows, ascending, that may be candidates; None for all of them.
         history_tokens: the history's texts joined, where the user tower reads those.
         n_tokens: tokens of the encoded items, without filling.
+        shares: `(n_encoded,)` float32, how much of each encoded item's gradient counts, see `draw_encoded`; None for 1.
     """
 
     items: Tensor
@@ -67,6 +69,7 @@ class TrainBatch(Batch):
     trainable: Tensor | None = None
     history_tokens: TokenBatch | None = None
     n_tokens: int = 0
+    shares: Tensor | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -117,6 +120,8 @@ class TrainCollator:
         n_negatives: items drawn uniformly for each batch, from all that may be trained on.
         trainable: `(trainable,)` int64 catalogue rows, ascending, that may be trained on; None for all of them.
         max_encoded: most items a batch that get gradient; None for all.
+        from_catalogue: whether what may be trained on beside the batch's items gets gradient, too: where they are
+            candidates, as they are of a softmax over the whole catalogue.
         history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
         seed: of the draws.
     """
@@ -128,6 +133,7 @@ class TrainCollator:
     n_negatives: int
     trainable: Ints | None
     max_encoded: int | None
+    from_catalogue: bool
     history_tokens: int | None
     seed: int
 
@@ -164,11 +170,13 @@ class TrainCollator:
         negatives = negatives if free is None else free[negatives]
         met = np.concatenate([history[history >= 0], targets[targets >= 0], negatives])
         items = np.unique(met)
-        if self.max_encoded is not None and len(items) > self.max_encoded:
-            items = rng.permutation(items)
-        n_encoded = min(len(items), self.max_encoded or len(items))
-        first = items[:n_encoded]
-        items[:n_encoded] = first[np.argsort(self.tokens.lengths[first], kind="stable")]
+        others = np.array([], np.int64)
+        if self.from_catalogue:
+            others = np.setdiff1d(np.arange(n_items) if free is None else free, items, assume_unique=True)
+        first, shares = draw_encoded(items, others, self.max_encoded, rng)
+        by_length = np.argsort(self.tokens.lengths[first], kind="stable")
+        first, shares, n_encoded = first[by_length], shares[by_length], len(first)
+        items = np.concatenate([first, np.setdiff1d(items, first, assume_unique=True)])
 
         local = np.full(n_items + 1, -1, np.int64)  # one more, so that -1 stays -1
         local[items] = np.arange(len(items))
@@ -186,6 +194,7 @@ class TrainCollator:
             trainable=None if free is None else torch.from_numpy(free),
             history_tokens=joined,
             n_tokens=int(self.tokens.lengths[items[:n_encoded]].sum()),
+            shares=torch.from_numpy(shares) if self.from_catalogue else None,
         )
 
 
@@ -225,6 +234,36 @@ class EvalCollator:
 
 def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints:
     return pad(items[spans(starts, stops)], stops - starts, fill=-1, left=left)
+
+
+def draw_encoded(
+    items: Ints, others: Ints, most: int | None, rng: np.random.Generator
+) -> tuple[Ints, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Draw the items of a step that get gradient.
+
+    Two thirds of them are a batch's items, a third are other candidates, and each stands for those of its kind that
+    weren't drawn: `share = (items of its kind / drawn of it) / (all / drawn)`. So the encoder's gradient is on average,
+    up to a factor, that of all candidates. Of a batch's items alone it wouldn't be: they are there because somebody
+    took them, and an encoder that is only told so moves all texts to where users are.
+
+    Args:
+        items: `(distinct,)` int64 a batch's items.
+        others: `(others,)` int64 candidates beside them.
+        most: that are drawn; None for all items, and half as many others.
+        rng: of the draws.
+
+    Returns:
+        `(drawn,)` int64, and float32 shares, 1 on average.
+    """
+    room = most or -(-len(items) * 3 // 2)
+    n_others = min(len(others), max(-(-room // 3) if room > 1 else 0, room - len(items)))
+    n_items = min(len(items), room - n_others)
+    drawn, shares = [], []
+    for kind, n in ((items, n_items), (others, n_others)):
+        drawn.append(rng.permutation(kind)[:n] if n < len(kind) else kind)
+        shares.append(np.full(n, len(kind) / n if n else 0.0, np.float32))
+    share = np.concatenate(shares)
+    return np.concatenate(drawn), share / max(float(share.mean()), 1e-12) if len(share) else share
 
 
 def log_batch_chance(

@@ -58,14 +58,21 @@ class RecallDataModule(L.LightningDataModule):
         history_tokens: for user towers that read text: most tokens of a history's joined texts.
         n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
         max_encoded_items: most items a step that are encoded with gradient; the vectors of the others come from a
-            cache (Zhang et al., KDD 2022). None: all of them.
+            cache (Zhang et al., KDD 2022). None: all of the batch. Under `model.candidates: catalogue` a third
+            of them, or with None half as many more, are drawn from the rest of the catalogue (see `draw_encoded`).
         sort_by_length: whether a batch's sequences are of about one length, which spares filling where lengths differ
             much. Batches then differ in how many interactions they hold, which the chance of a batch's items to be
             drawn doesn't know of: meant for `model.candidates: catalogue`.
         num_workers: processes that make batches.
         cache_dir: where read data and tokens are kept, by default the user's cache folder.
         seed: of every draw.
+
+    Attributes:
+        encodes_catalogue: whether items beside a batch's own get gradient, see `TrainCollator`; a module that trains
+            its encoder with the whole catalogue as candidates says so before it asks for batches.
     """
+
+    encodes_catalogue = False
 
     def __init__(
         self,
@@ -179,6 +186,7 @@ class RecallDataModule(L.LightningDataModule):
             n_negatives=self.n_negatives,
             trainable=trainable,
             max_encoded=self.max_encoded_items,
+            from_catalogue=self.encodes_catalogue,
             history_tokens=self.history_tokens,
             seed=self.seed,
             **more,

@@ -39,6 +39,8 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
         fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
         if keep:
             model.cache.write(encoded, fresh)
+        if batch.shares is not None:
+            fresh = fresh.detach().lerp(fresh, batch.shares[:, None])  # the same vectors, a share of the gradient
     else:
         fresh = model.cache.vectors[encoded]
     if whole:

@@ -19,7 +19,6 @@ from recall_lightning.meta.step_sizes import StepSizes
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.item_tower import ItemTower
-from recall_lightning.models.lora import merge_adapters
 from recall_lightning.models.user_tower import UserTower
 from recall_lightning.modules.candidates import known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background
@@ -27,6 +26,7 @@ from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.inner_loop_config import InnerLoopConfig
 from recall_lightning.modules.optimizers import ParameterGroup
 from recall_lightning.modules.recall import RecallModule
+from recall_lightning.modules.warm_start import check_pooling, encoder_of, take_over
 from recall_lightning.recipe import build
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,7 @@ class MAMLRecallModule(RecallModule):
         start: RecallModule | None = None
         if init_from is not None:
             start = RecallModule.load_from_checkpoint(init_from)
-            if encoder.pooling != start.encoder_config.pooling:
-                raise InputError(
-                    f"model.encoder.pooling is {encoder.pooling}, but {init_from} (model.init_from) was trained with "
-                    f"{start.encoder_config.pooling}: set it to that"
-                )
+            check_pooling(start, encoder, init_from)
             for key in ("prior", "transitions"):
                 if more.get(key) and not getattr(start, key):
                     raise InputError(
@@ -121,13 +117,9 @@ class MAMLRecallModule(RecallModule):
                     f"data.max_history is {self.data.max_history}, but the towers of {self.init_from} (init_from) "
                     f"see {start.model.max_history} items: set it to that"
                 )
-            encoder = start.model.encoder.model
-            merge_adapters(encoder)
-            encoder.requires_grad_(True)  # what is frozen, or gets adapters, is this config's choice
-            self.build(encoder, Background.of(self.data, prior=self.prior, transitions=self.transitions))
-            for name in ("item_tower", "user_tower", *(["transitions"] if self.transitions else [])):
-                getattr(self.model, name).load_state_dict(getattr(start.model, name).state_dict())
-            self.loss.load_state_dict(start.loss.state_dict())
+            background = Background.of(self.data, prior=self.prior, transitions=self.transitions)
+            self.build(encoder_of(start, self.encoder_config), background)
+            take_over(self, start, f"{self.init_from} (model.init_from)", items=True)
             self._start = (None,)
         super().setup(stage)
 

@@ -30,6 +30,7 @@ from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
 from recall_lightning.modules.portable import PortableModule
 from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
+from recall_lightning.modules.warm_start import check_pooling, encoder_of, same_items, take_over
 from recall_lightning.pretrained import load_model
 from recall_lightning.recipe import build
 
@@ -59,7 +60,13 @@ class RecallModule(PortableModule):
         new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At
             0 they rank by what training says of items without one; each unit more makes them e times as likely, which
             costs the others some of their recall. For catalogues where what comes next is often new.
+        init_from: checkpoint of a `RecallModule` whose weights training goes on from; None for new towers. Of the same
+            training part all are taken, of other data all but those that tell single items. The config's towers have
+            to be of the same classes and widths; rates, dropout and what is frozen are its own choice.
         seed: of dropout; with the step's number it gives every step its own draws, also after a resume.
+
+    Raises:
+        InputError: if a value is out of its range, or `init_from` can't be read.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class RecallModule(PortableModule):
         prior: bool = False,
         transitions: bool = False,
         new_boost: float = 0.0,
+        init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -103,6 +111,11 @@ class RecallModule(PortableModule):
             raise InputError(
                 "model.transitions is true: it needs model.candidates catalogue and a tower that reads item vectors"
             )
+        self.init_from = init_from
+        # in a tuple, so that it is no part of this module, and is let go once its weights are taken
+        self._start = (None if init_from is None else RecallModule.load_from_checkpoint(init_from),)
+        if init_from is not None and self._start[0] is not None:
+            check_pooling(self._start[0], encoder, init_from)
         self.val_metrics, self.test_metrics = RankingMetrics(ks), RankingMetrics(ks)
         self.threshold = ThresholdChoice(threshold)
         self.save_hyperparameters(
@@ -111,7 +124,7 @@ class RecallModule(PortableModule):
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
                 "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior,
-                "transitions": transitions, "new_boost": new_boost, "seed": seed,
+                "transitions": transitions, "new_boost": new_boost, "init_from": init_from, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
@@ -132,13 +145,29 @@ class RecallModule(PortableModule):
                 "number, such as 128, and every other tower needs null"
             )
         if self.background is None:
-            model = load_model(self.encoder_config.path, attention=self.encoder_config.attention)
-            self.build(model, Background.of(self.data, prior=self.prior, transitions=self.transitions))
-            n_encoder, n_all = (sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (model, self))
+            self._begin()
+            n_encoder, n_all = (
+                sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (self.model.encoder, self)
+            )
             log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
         else:
             self.background.check(self.data, "the checkpoint", held_out=stage in {"validate", "test"})
         self.tokens: Tokens = self.data.tokens
+        self.data.encodes_catalogue = self.candidates == "catalogue" and self.model.encoder.trained
+
+    def _begin(self) -> None:
+        """Make the weights, or take those of `init_from`."""
+        (start,) = self._start
+        background = Background.of(self.data, prior=self.prior, transitions=self.transitions)
+        if start is None:
+            self.build(load_model(self.encoder_config.path, attention=self.encoder_config.attention), background)
+            return
+        name = f"{self.init_from} (model.init_from)"
+        items = same_items(start, self.data, name)
+        self.build(encoder_of(start, self.encoder_config), background)
+        take_over(self, start, name, items=items)
+        self._start = (None,)
+        log.info("starting from %s, %s", self.init_from, "of this data" if items else "of other data")
 
     def build(self, model: PreTrainedModel, background: Background) -> None:
         model.train()  # transformers hands it over for inference, its dropout off
@@ -312,4 +341,5 @@ class RecallModule(PortableModule):
         parts = {name: build(saved[name]) for name in ("user_tower", "item_tower", "loss")}
         encoder, optimizer = EncoderConfig(**saved["encoder"]), OptimizerConfig(**saved["optimizer"])
         threshold = ThresholdConfig(**saved.get("threshold", {}))  # older checkpoints have none
-        return saved | parts | {"encoder": encoder, "optimizer": optimizer, "threshold": threshold}
+        own = {"encoder": encoder, "optimizer": optimizer, "threshold": threshold}
+        return saved | parts | own | {"init_from": None}  # all weights are in the checkpoint

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
+from recall_lightning.data.batches import EvalCollator, TrainCollator, draw_encoded, log_batch_chance
 from recall_lightning.data.datamodule import sequences
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import offsets_of
@@ -37,7 +37,14 @@ N_ITEMS = 20
 
 
 def collator(train=TRAIN, *, n_items=N_ITEMS, max_history=50, **options):
-    options = {"n_negatives": 0, "trainable": None, "max_encoded": None, "history_tokens": None, "seed": 0} | options
+    options = {
+        "n_negatives": 0,
+        "trainable": None,
+        "max_encoded": None,
+        "from_catalogue": False,
+        "history_tokens": None,
+        "seed": 0,
+    } | options
     log_q = np.log(np.arange(1, n_items + 1, dtype=np.float32))
     return TrainCollator(train, texts_of(n_items), log_q, sequences(train, max_history), **options)
 
@@ -93,6 +100,36 @@ def test_which_items_get_gradient_is_drawn_evenly():
     made = collator(max_encoded=3)
     chosen = [item for epoch in range(1400) for item in made([(epoch, 0), (epoch, 2)]).items[:3].tolist()]
     assert np.bincount(chosen, minlength=7).tolist() == pytest.approx([600] * 7, abs=75)  # 4 standard deviations
+
+
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(2, 25) | st.none())
+def test_gradient_is_spread_over_a_batchs_items_and_the_other_candidates_as_if_all_had_it(n_items, n_others, most):
+    items, others, rng = np.arange(n_items), np.arange(n_items, n_items + n_others), np.random.default_rng(0)
+    n_all = n_items + n_others
+    found, draws = np.zeros(n_all), 600
+    for _ in range(draws):
+        drawn, shares = draw_encoded(items, others, most, rng)
+        assert len(set(drawn.tolist())) == len(drawn) == len(shares)
+        assert len(drawn) == min(n_all, most or -(-n_items * 3 // 2))
+        assert shares.mean() == pytest.approx(1)
+        found[drawn] += shares / draws
+    expected = len(drawn) / n_all  # of each item, on average
+    spread = np.sqrt(shares.max() * expected / draws)
+    assert found.tolist() == pytest.approx([expected] * n_all, abs=5 * spread)
+
+
+def test_other_items_of_the_catalogue_get_gradient_where_they_are_candidates_and_may_be_trained_on():
+    trainable = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10])
+    made = collator(max_encoded=6, from_catalogue=True, trainable=trainable)
+    batches = [made([(epoch, 0), (epoch, 2)]) for epoch in range(50)]
+    encoded = [batch.items[: batch.n_encoded].tolist() for batch in batches]
+    assert all(len(items) == 6 and len(set(items) - set(range(7))) == 2 for items in encoded)
+    assert {item for items in encoded for item in items} == set(trainable.tolist())
+    for batch, items in zip(batches, encoded, strict=True):
+        assert set(batch.items.tolist()) == set(range(7)) | set(items)
+        assert batch.shares.tolist() == pytest.approx([(7 / 4 if item < 7 else 2 / 2) * 6 / 9 for item in items])
+        assert catalogue_rows(batch, batch.history)[0] == [-1, -1, -1, 4, 0, 5]
+    assert collator(max_encoded=6)([(0, 0)]).shares is None
 
 
 def test_negatives_are_uniform_over_the_catalogue():

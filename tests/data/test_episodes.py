@@ -31,7 +31,8 @@ def collator(*histories, n_negatives=0, max_encoded=None, seed=0, **episodes):
     texts = Tokens(np.arange(N_ITEMS, dtype=np.int32) + 10, offsets_of(np.ones(N_ITEMS, np.int64)), Frame([2], [3], 0))
     return EpisodeCollator(
         train, texts, np.log(np.arange(1, N_ITEMS + 1, dtype=np.float32)), episode_spans(train, config),
-        n_negatives=n_negatives, trainable=None, max_encoded=max_encoded, history_tokens=None, seed=seed,
+        n_negatives=n_negatives, trainable=None, max_encoded=max_encoded, from_catalogue=False,
+        history_tokens=None, seed=seed,
         episodes=config,
     )  # fmt: skip
 
