@@ -11,7 +11,8 @@ from recall_lightning.data.ragged import Ints
 Settings = Mapping[str, Any]
 
 HISTORIES = (20, 50, 100)  # items; the cost of a step grows with them
-MOST_CANDIDATES = 50_000  # beyond, a softmax over the whole catalogue takes most of a step
+MOST_CANDIDATES = 50_000  # beyond, a softmax over the whole catalogue isn't even timed
+SLOWEST = 1 / 20  # of the time: a slower epoch leaves too little for a search, and for the six that training wants
 
 LONGEST, ENOUGH = 12, 6  # epochs of a trial
 FEWEST = 4  # trials that are worth a search
@@ -32,23 +33,29 @@ class Change:
     settings: Settings
 
 
-# what mattered most on Office and MovieLens comes first, so that a short budget is spent well
+# what mattered most on Office, MovieLens and Book-Crossing comes first, so that a short budget is spent well
 DROPPED = {"model.user_tower.init_args.dropout": 0.4, "model.item_tower.init_args.residual_dropout": 0.5}
 CHANGES = (
+    Change("much data: faster steps", {"model.optimizer.tower_lr": 0.003}),
+    Change("order says little: a weighted mean", {"model.user_tower": "recall_lightning.AttentionTower"}),
+    Change("who took this took that says little", {"model.neighbours": False}),
     Change("little is known of an item or a user: more dropout of both", {"model.user_tower": TRANSFORMER, **DROPPED}),
     Change("much is known of an item: less dropout of residuals", {"model.item_tower.init_args.residual_dropout": 0.1}),
-    Change("much data: faster steps", {"model.optimizer.tower_lr": 0.003}),
+    Change("what follows what says little", {"model.transitions": False}),
     Change("scores less sharp", {"model.loss.init_args.temperature": 0.2}),
     Change("scores sharper", {"model.loss.init_args.temperature": 0.05}),
-    Change("what follows what says little", {"model.transitions": False}),
     Change("popularity says little", {"model.prior": False}),
     Change("short histories: one layer", {"model.user_tower": TRANSFORMER, "model.user_tower.init_args.layers": 1}),
     Change("more to tell apart: wider", {"model.item_tower.init_args.dim": 256}),
     Change("less to tell apart: narrower", {"model.item_tower.init_args.dim": 64}),
-    Change("order says little: a weighted mean", {"model.user_tower": "recall_lightning.AttentionTower"}),
     Change("texts say all: no residual", {"model.item_tower.init_args.residual": False}),
     Change("little data: slower steps", {"model.optimizer.tower_lr": 0.0005}),
 )  # fmt: skip
+
+SAMPLED: Settings = {  # what a model does without the whole catalogue, and without what goes with it alone
+    "model.candidates": "batch", "data.n_negatives": 2048, "data.sort_by_length": False, "model.transitions": False,
+    "model.neighbours": False,
+}  # fmt: skip
 
 
 def by_size(lengths: Ints, n_items: int) -> list[Change]:
@@ -63,13 +70,11 @@ def by_size(lengths: Ints, n_items: int) -> list[Change]:
     changes = [Change(f"nine in ten histories have at most {long} items", {"data.max_history": history})]
     if n_items > MOST_CANDIDATES:
         why = f"{n_items:,} items: a softmax over all of them would take most of a step"
-        sampled = {"model.candidates": "batch", "data.n_negatives": 512}
-        whole = {"data.sort_by_length": False, "model.transitions": False}  # what goes with the whole catalogue alone
-        changes.append(Change(why, {**sampled, **whole}))
+        changes.append(Change(why, SAMPLED))
     return changes
 
 
-def epochs_of_a_trial(seconds: float, epoch: float, n_trials: int) -> int:
+def length_of_a_trial(seconds: float, epoch: float, n_trials: int) -> tuple[int, float]:
     """How long to train in each of some trials.
 
     Enough for their order to tell, and where there isn't time for that, fewer trials rather than shorter ones.
@@ -78,11 +83,15 @@ def epochs_of_a_trial(seconds: float, epoch: float, n_trials: int) -> int:
         seconds: for all trials together.
         epoch: seconds that one takes.
         n_trials: how many there are.
+
+    Returns:
+        Epochs, and the share of an epoch's batches that each of them has: less than 1 where there isn't time for one.
     """
     fewest = min(FEWEST, n_trials)
     if ENOUGH * epoch * fewest <= seconds:
-        return int(max(ENOUGH, min(LONGEST, seconds / n_trials / epoch)))
-    return int(max(1, seconds / fewest / epoch))
+        return int(max(ENOUGH, min(LONGEST, seconds / n_trials / epoch))), 1.0
+    epochs = seconds / fewest / epoch
+    return max(1, int(epochs)), min(1.0, epochs)
 
 
 def climb(

@@ -127,7 +127,7 @@ class RecallLoss(Recipe, nn.Module):
             left, right = self.factors(users, items, shift)
             logits = left @ right.T
             if bonus is not None:
-                every = torch.arange(bonus.weights.numel(), device=logits.device)
+                every = torch.arange(bonus.n_positions, device=logits.device)
                 logits = logits + bonus.of(every).view_as(logits) / self.temperature
             return logits
 

@@ -6,7 +6,7 @@ loss and its gradient, and forgets it (as Cut Cross-Entropy does on a GPU, Wijma
 grow with the positions, and no pass over the logits leaves the cache.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ def softmax_loss(
     """
     half = torch.is_autocast_enabled(left.device.type) and left.dtype == torch.float32
     with torch.autocast(left.device.type, enabled=False):
-        weights, lifts = (None, None) if bonus is None else (bonus.weights.to(left.dtype), bonus.lifts)
+        weights, lifts = (None, ()) if bonus is None else (bonus.weights.to(left.dtype), bonus.lifts)
         product_type = torch.bfloat16 if half else left.dtype
         loss: Tensor = _SoftmaxLoss.apply(left, right, weights, targets, known, lifts, product_type)
         return loss
@@ -53,7 +53,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         weights: Tensor | None,
         targets: Tensor,
         known: Tensor | None,
-        lifts: Callable[[Tensor], Tensor] | None,
+        lifts: Sequence[Callable[[Tensor], Tensor]],
         product_type: torch.dtype,
     ) -> Tensor:
         n_positions, width = left.shape[1:]
@@ -64,26 +64,31 @@ class _SoftmaxLoss(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad[:3])
         total = vectors.new_zeros(())
         of_left, of_right = torch.zeros_like(vectors), torch.zeros_like(right)
-        of_weights = None if weights is None else torch.zeros_like(weights).view(-1)
+        by_position = None if weights is None else weights.flatten(0, 1)  # (vectors, parts)
+        of_weights = None if by_position is None else torch.zeros_like(by_position)
         products = right.to(product_type)
         step = max(1, LOGITS_AT_ONCE.get(left.device.type, 2**26) // max(1, len(right)))
         for block in torch.split(asked, step):
             own = vectors[block]
             negatives = None if known is None else known[block // n_positions]
             logits = own @ right.T
-            if lifts is not None and weights is not None:
-                lifted = lifts(block)
-                logits.addcmul_(weights.reshape(-1)[block, None], lifted)
+            lifted = [lift(block) for lift in lifts]
+            for part, made in enumerate(lifted):
+                assert by_position is not None
+                logits.addcmul_(by_position[block, part, None], made)
             losses, logits = _block(logits, rows[block], negatives, gradient=wanted)
             total += losses
             if wanted:
                 slope = logits.to(product_type)
                 of_left[block] = (slope @ products).to(left.dtype)
                 of_right += slope.T @ own.to(product_type)
-                if of_weights is not None:
-                    of_weights[block] = torch.linalg.vecdot(logits, lifted)
+                for part, made in enumerate(lifted):
+                    assert of_weights is not None
+                    of_weights[block, part] = torch.linalg.vecdot(logits, made)
         ctx.save_for_backward(
-            of_left.view_as(left), of_right, None if of_weights is None else of_weights.view(left.shape[:2])
+            of_left.view_as(left),
+            of_right,
+            None if of_weights is None else of_weights.view(*left.shape[:2], of_weights.shape[-1]),
         )
         return total
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recall_lightning.auto import CHANGES, MOST_CANDIDATES, Change, by_size, climb, epochs_of_a_trial, merged
+from recall_lightning.auto import CHANGES, MOST_CANDIDATES, Change, by_size, climb, length_of_a_trial, merged
 
 WIDER, DEEPER, WORSE = (Change("", {name: value}) for name, value in [("dim", 256), ("layers", 3), ("dim", 2)])
 WORTH = {"dim": {256: 0.2, 2: -0.2}, "layers": {3: 0.1}}
@@ -71,11 +71,14 @@ def test_a_change_of_class_drops_the_arguments_of_the_class_before():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "epoch", "epochs"),
-    [(10_000, 1, 12), (1_000, 10, 10), (600, 10, 6), (300, 10, 6), (200, 10, 5), (100, 60, 1), (10, 1_000, 1)],
-)
-def test_with_less_time_trials_are_shorter_then_fewer_then_shorter_still(seconds, epoch, epochs):
-    assert epochs_of_a_trial(seconds, epoch, n_trials=10) == epochs
+    ("seconds", "epoch", "epochs", "share"),
+    [
+        (10_000, 1, 12, 1), (1_000, 10, 10, 1), (600, 10, 6, 1), (300, 10, 6, 1), (200, 10, 5, 1), (300, 60, 1, 1),
+        (120, 60, 1, 0.5), (40, 1_000, 1, 0.01),
+    ],
+)  # fmt: skip
+def test_with_less_time_trials_are_shorter_then_fewer_then_shorter_still(seconds, epoch, epochs, share):
+    assert length_of_a_trial(seconds, epoch, n_trials=10) == (epochs, share)
 
 
 def test_every_change_says_why():

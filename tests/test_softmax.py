@@ -62,7 +62,7 @@ def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch
     weights = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
 
     def loss(u, v, w):
-        return softmax_loss(u, v, targets, known, Bonus(w, lambda positions: lifts[positions]))
+        return softmax_loss(u, v, targets, known, Bonus(w[..., None], [lambda positions: lifts[positions]]))
 
     # the same logits as inner products: a coordinate for each position, which has its lifts and no one else's
     one_each = torch.diag_embed(weights.reshape(-1)).view(3, 4, 12)

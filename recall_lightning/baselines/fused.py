@@ -20,7 +20,7 @@ from recall_lightning.retrieval.fusing import Fusing
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)  # of the baseline, the model's being 1
+WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)  # of the baseline, the model's being 1
 _KEPT = 2**30  # bytes of channels' scores, so that trying a weight scores nobody anew
 
 

@@ -5,15 +5,27 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from recall_lightning.auto import CHANGES, LONGEST, Change, Settings, by_size, climb, epochs_of_a_trial
+from recall_lightning.auto import (
+    CHANGES,
+    FEWEST,
+    LONGEST,
+    SAMPLED,
+    SLOWEST,
+    Change,
+    Settings,
+    by_size,
+    climb,
+    length_of_a_trial,
+)
 from recall_lightning.cli.flags import as_config, as_flags
 from recall_lightning.errors import InputError
 from recall_lightning.modules.recall import RecallModule
@@ -25,7 +37,9 @@ if TYPE_CHECKING:
 
 SEARCHING = 0.6  # of the time
 TRAINING = 0.7  # of what is left then; the rest is for what to fuse the model with
-CHANNELS = ("markov", "item-knn", "tf-idf")  # what the model doesn't know by heart: pairs of items, and words
+ADVICE = "auto.yaml"  # beside the checkpoint
+TIMED = 8  # steps, by which an epoch is judged
+CHANNELS = ("item-knn", "user-knn", "tf-idf", "markov")  # what the model doesn't know by heart: pairs, and words
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +66,8 @@ class Automatic:
         self.given, self.parse = given, parse
         self.named = {word.partition("=")[0] for word in given if word.startswith("--")}
         self._check(minutes, program)
-        self.began, self.seconds, self.epoch_seconds = time.monotonic(), 60 * minutes, 0.0
+        self.began, self.seconds = time.monotonic(), 60 * minutes
+        self.epoch_seconds, self.length = 0.0, (0, 1.0)  # of a whole epoch; and epochs of a trial, as far as they go
         self.lines: list[str] = []
         self.chosen = self._search(program, int(program.trainer.max_epochs or LONGEST))
         self.flags = as_flags({**self.chosen, "auto.minutes": None})
@@ -84,11 +99,13 @@ class Automatic:
         """The settings of the best short run, and how many epochs there is time for."""
         data, config = program.datamodule, program.config[str(program.subcommand)]
         data.setup()
+        self.sequences = data.sequences
         start: dict[str, Any] = {}
         for change in by_size(data.split.train.lengths, len(data.catalogue)):
             if self._open(change):
                 start |= change.settings
                 self._say(f"{_as_text(change.settings)}: {change.why}")
+        self._sample_where_slow(start, config)
         changes = tuple(
             change for change in CHANGES
             if self._open(change)
@@ -98,13 +115,29 @@ class Automatic:
         self.n_trials = len(changes) + 1
         chosen, best = climb(start, changes, self._trial, self._more_time, self._tell)
         self._say(f"chosen, at {best:.4f} after a short run: {_as_text(chosen) or 'the settings as they were'}")
-        epochs = int(max(1, TRAINING * self.left / self.chosen_epoch))
+        time_for = max(TRAINING * self.left, 0.0) / self.chosen_epoch
+        epochs = max(1, int(time_for))
         if not 0 < most_epochs <= epochs:
             self._say(
                 f"trainer.max_epochs {epochs}: {most_epochs if most_epochs > 0 else 'no limit'} would take too long"
             )
             chosen["trainer.max_epochs"] = epochs
+        share = round(max(time_for, 1.01 / self.n_batches), 4)
+        if share < 1:
+            chosen["trainer.limit_train_batches"] = share
+            self._say(f"trainer.limit_train_batches {share}: there isn't time for a whole epoch")
         return chosen
+
+    def _sample_where_slow(self, start: dict[str, Any], config: Any) -> None:
+        """Judge an epoch by a few steps; where it takes too long over the whole catalogue, have a sample of it."""
+        self.epoch_seconds = self._judged(start)
+        whole = start.get("model.candidates", config["model"].candidates) == "catalogue"
+        change = Change("", SAMPLED)
+        if whole and self.epoch_seconds > SLOWEST * self.seconds and self._open(change):
+            change = Change(f"an epoch over the whole catalogue would take {self.epoch_seconds:.0f} s", SAMPLED)
+            start |= change.settings
+            self._say(f"{_as_text(change.settings)}: {change.why}")
+            self.epoch_seconds = self._judged(start)
 
     def _open(self, change: Change) -> bool:
         """Whether no flag has said already what a change would, of a key or of all that is under one."""
@@ -113,13 +146,13 @@ class Automatic:
 
     def _trial(self, settings: Settings) -> float:
         """The best validation metric of a short run."""
-        first = not self.epoch_seconds
-        if first:  # makes the text vectors, too, which the others take from the cache
-            self._short_run(settings, 1)
-            self._short_run(settings, 1)
-            self.epochs = epochs_of_a_trial(SEARCHING * self.left, self.epoch_seconds, self.n_trials)
+        first = not self.length[0]
+        if first:
+            most = SEARCHING * self.left / FEWEST / 2  # seconds, for finding out how long a trial may be
+            self._short_run(settings, (1, min(1.0, most / max(self.epoch_seconds, 1e-9))))
+            self.length = length_of_a_trial(SEARCHING * self.left, self.epoch_seconds, self.n_trials)
         try:
-            value = self._short_run(settings, self.epochs)
+            value = self._short_run(settings, self.length)
         except ValueError as error:  # a change doesn't fit what else the config says, or diverges
             if first:
                 raise
@@ -127,25 +160,19 @@ class Automatic:
             return -math.inf
         if first:
             self.chosen_epoch = self.epoch_seconds
-            self._say(f"before any: {value:.4f}, in {self.epochs} epochs of {self.epoch_seconds:.0f} s")
+            epochs, share = self.length
+            part = "" if share == 1 else f", {share:.0%} of each"
+            self._say(f"before any: {value:.4f}, in {epochs} epochs of {self.epoch_seconds:.0f} s{part}")
         return value
 
-    def _short_run(self, settings: Settings, epochs: int) -> float:
-        """The best validation metric."""
+    def _short_run(self, settings: Settings, length: tuple[int, float]) -> float:
+        """The best validation metric, of some epochs, each as far as a share of its batches."""
+        epochs, share = length
+        share = min(1.0, max(share, 1.01 / self.n_batches))
         with tempfile.TemporaryDirectory() as folder:
-            quiet = {
-                "trainer.logger": False, "trainer.enable_progress_bar": False,
-                "checkpoint.dirpath": folder, "trainer.max_epochs": epochs, "early_stopping.patience": 2,
-                "auto.minutes": None,
-            }  # fmt: skip
-            program = self.parse([*self.given, *as_flags({**settings, **quiet})])
-            trainer, needed = program.trainer, (ModelCheckpoint, EarlyStopping)
-            callbacks = [each for each in trainer.callbacks if isinstance(each, needed)]  # type: ignore[attr-defined]
-            trainer.callbacks = callbacks  # type: ignore[attr-defined]
-            began = time.monotonic()
-            with _silent("recall_lightning", "lightning.pytorch"):
-                trainer.fit(program.model, program.datamodule)
-            self.epoch_seconds = (time.monotonic() - began) / max(trainer.current_epoch, 1)
+            quiet = {"checkpoint.dirpath": folder, "trainer.max_epochs": epochs, "early_stopping.patience": 2}
+            trainer, seconds = self._fitted(settings, quiet, share, kept=(ModelCheckpoint, EarlyStopping))
+            self.epoch_seconds = seconds / max(trainer.current_epoch, 1) / share
             best = trainer.checkpoint_callback
             if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
                 raise InputError(
@@ -153,6 +180,34 @@ class Automatic:
                     "check_val_every_n_epoch and checkpoint.save_top_k as they are by default"
                 )
             return float(best.best_model_score)
+
+    def _judged(self, settings: Settings) -> float:
+        """Seconds of an epoch's steps, by a few of them; this makes the text vectors, too, which others find kept."""
+        clock = _Clock()
+        quiet = {"trainer.max_epochs": 1, "trainer.limit_val_batches": 0}
+        self._fitted(settings, quiet, TIMED, more=[clock])
+        steps = clock.steps[1:] or clock.steps  # the first warms up
+        return self.n_batches * sum(steps) / max(len(steps), 1)
+
+    def _fitted(
+        self, settings: Settings, quiet: Settings, batches: int | float, *, kept: tuple[type, ...] = (),
+        more: Sequence[Callback] = (),
+    ) -> tuple[Trainer, float]:  # fmt: skip
+        """The Trainer of a run with settings, after so many batches an epoch (or a share of them), and its seconds."""
+        silent: dict[str, Any] = {
+            "trainer.logger": False, "trainer.enable_progress_bar": False, "auto.minutes": None
+        }  # fmt: skip
+        if batches != 1.0:
+            silent["trainer.limit_train_batches"] = batches
+        program = self.parse([*self.given, *as_flags({**settings, **silent, **quiet})])
+        trainer: Trainer = program.trainer
+        callbacks = [each for each in trainer.callbacks if isinstance(each, kept)]  # type: ignore[attr-defined]
+        trainer.callbacks = [*callbacks, *more]  # type: ignore[attr-defined]
+        self.n_batches = -(-len(self.sequences) // program.datamodule.batch_size)
+        began = time.monotonic()
+        with _silent("recall_lightning", "lightning.pytorch"):
+            trainer.fit(program.model, program.datamodule)
+        return trainer, time.monotonic() - began
 
     def _more_time(self) -> bool:
         return self.left > (1 - SEARCHING) * self.seconds
@@ -173,14 +228,16 @@ class Automatic:
             checkpoint: the trained model.
             data: that it was trained on.
         """
-        self._fusion(checkpoint, data)
-        path = checkpoint.with_name("auto.yaml")
+        channel = self._fusion(checkpoint, data)
+        path = checkpoint.with_name(ADVICE)
         with written_whole(path) as file:
             file.write("".join(f"# {line}\n" for line in self.lines).encode())
-            file.write(yaml.safe_dump(as_config({**self.chosen, "auto.minutes": None})).encode())
+            settings = {**self.chosen, "auto.minutes": None, "auto.fuse": channel}
+            file.write(yaml.safe_dump(as_config(settings)).encode())
         log.info("auto: kept in %s, to be given after the config", os.path.relpath(path))
 
-    def _fusion(self, checkpoint: Path, data: "RecallDataModule") -> None:
+    def _fusion(self, checkpoint: Path, data: "RecallDataModule") -> str | None:
+        """The baseline that the model gains most by, if it does by any."""
         from recall_lightning.baselines.base import UnavailableError
         from recall_lightning.baselines.fused import Fused
         from recall_lightning.baselines.registry import chosen
@@ -203,8 +260,42 @@ class Automatic:
             self._say(f"fused with {name}: {recall:.4f}, " + (f"by {way}s, weight {weight}" if weight else "no gain"))
             if weight and recall > best[0]:
                 best = (recall, name)
-        if best[1]:
-            self._say(f"give `compare` and `recommend` --fuse {best[1]}")
+        if not best[1]:
+            return None
+        self._say(f"give `recommend` --fuse {best[1]}; `compare` does so by itself")
+        return best[1]
+
+
+def advised(checkpoint: Path) -> list[str]:
+    """The baseline to fuse a checkpoint with, as a search that led to it found; none without one.
+
+    Raises:
+        InputError: if the file beside the checkpoint can't be read.
+    """
+    path = checkpoint.with_name(ADVICE)
+    if not path.is_file():
+        return []
+    try:
+        channel = yaml.safe_load(path.read_text(encoding="utf-8"))["auto"].get("fuse")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not as `fit --auto.minutes` left it ({type(error).__name__}). Delete it, or give --fuse"
+        ) from error
+    return [channel] if channel else []
+
+
+class _Clock(Callback):
+    """Seconds of each step, what waits for its batch included."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.steps.append(time.monotonic() - self.last)
+        self.last = time.monotonic()
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fuse",
         metavar="A,B",
-        help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores, by validation",
+        help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores, by validation; by default "
+        "what `fit --auto.minutes` advised in the auto.yaml beside a checkpoint, and nothing with ''",
     )
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
     parser.add_argument(
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.text_vectors import text_vectors
     from recall_lightning.baselines.trained import Trained
     from recall_lightning.baselines.transferred import Transferred
+    from recall_lightning.cli.auto import advised
     from recall_lightning.cli.trainer import data_of
     from recall_lightning.errors import InputError
 
@@ -104,7 +106,11 @@ def run(args: argparse.Namespace) -> None:
     left_out: dict[str, UnavailableError] = {}
     # each has a channel of its own, which is tuned and fitted where it is fused; one at a time, since each keeps the
     # scores of many users
-    fused = (Fused(model, channel) for model in trained for channel in chosen(data, channels).values())
+    fused = (
+        Fused(model, channel)
+        for model in trained
+        for channel in chosen(data, advised(Path(model.path)) if args.fuse is None else channels).values()
+    )
     contenders: Iterator[Contender] = chain(baselines, trained, transferred, fused)
     for contender in contenders:
         try:

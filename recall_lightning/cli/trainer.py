@@ -64,6 +64,10 @@ class RecallCLI(LightningCLI):
             "--auto.minutes", type=float | None, default=None,
             help="choose settings by short runs on the validation cases, then train: within so many minutes",
         )  # fmt: skip
+        parser.add_argument(
+            "--auto.fuse", type=str | None, default=None,
+            help="the baseline to fuse the model with, as a search found: `compare` reads it in auto.yaml",
+        )  # fmt: skip
         monitor, mode = ("val/loss", "min") if self.model_class is PretrainModule else ("val/recall@10", "max")
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")

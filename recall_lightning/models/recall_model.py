@@ -9,7 +9,7 @@ from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_cache import ItemCache
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
-from recall_lightning.models.transitions import Transitions
+from recall_lightning.models.transitions import Bonus, Neighbours, Transitions
 from recall_lightning.models.user_tower import UserTower
 
 
@@ -28,6 +28,7 @@ class RecallModel(nn.Module):
         popularity: `(items + 1, windows)` float of `popularity_by_place`, for a model with a prior; None without one.
         temperature: see `ItemsWithPrior` and `Transitions`.
         transitions: `after` and `share` of `successors`, for a model with transitions; None without.
+        neighbours: the same of `neighbours`.
         new_boost: what is added to the logits of new items where items are ranked.
     """
 
@@ -43,6 +44,7 @@ class RecallModel(nn.Module):
         popularity: Tensor | None = None,
         temperature: float = 1.0,
         transitions: tuple[Tensor, Tensor] | None = None,
+        neighbours: tuple[Tensor, Tensor] | None = None,
         new_boost: float = 0.0,
     ) -> None:
         super().__init__()
@@ -60,6 +62,7 @@ class RecallModel(nn.Module):
             self.item_tower = ItemsWithPrior(item_tower, popularity, temperature)
             self.user_tower = UsersWithPrior(user_tower, dim, popularity.shape[1])
         self.transitions = None if transitions is None else Transitions(*transitions, counts, dim, temperature)
+        self.neighbours = None if neighbours is None else Neighbours(*neighbours, counts, dim, temperature)
         self.new_boost = new_boost * temperature  # added to scores
         self.cache = ItemCache(n_items, encoder.dim)
         self.max_history = max_history
@@ -105,8 +108,20 @@ class RecallModel(nn.Module):
         users: Tensor = self.user_tower(vectors, present)
         return users
 
+    @property
+    def counted(self) -> list[Transitions]:
+        """The parts of the score that were counted: transitions, neighbours, both or none."""
+        return [part for part in (self.transitions, self.neighbours) if part is not None]
+
+    def counted_bonus(
+        self, users: Tensor, history: Tensor, targets: Tensor | None, columns: Tensor | None
+    ) -> Bonus | None:
+        """What `counted` adds to scores, arguments as of `Transitions`; None for a model without."""
+        parts = [part(users, history, targets, columns) for part in self.counted]
+        return Bonus.joined(parts) if parts else None
+
     def bonus(self, users: Tensor, history: Tensor, rows: Tensor | None = None) -> Callable[[slice], Tensor] | None:
-        """What is added to the scores of users, some of whom at a time: transitions, and the boost of new items.
+        """What is added to the scores of users, some of whom at a time: what was counted, and the boost of new items.
 
         Args:
             users: `(users, dim)` float.
@@ -116,11 +131,10 @@ class RecallModel(nn.Module):
         Returns:
             From a slice of the users what is added, `(some users, scored)` float; None for a model without either.
         """
-        if self.transitions is None and self.new_boost == 0:
+        if not self.counted and self.new_boost == 0:
             return None
-        columns, made = self.rows if rows is None else self.known_rows(rows), None
-        if self.transitions is not None:
-            made = self.transitions(users[:, None], self.known_rows(history), None, columns)
+        columns = self.rows if rows is None else self.known_rows(rows)
+        made = self.counted_bonus(users[:, None], self.known_rows(history), None, columns)
         boost = self.new_boost * (columns < 0)
 
         def added(chunk: slice) -> Tensor:

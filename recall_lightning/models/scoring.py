@@ -138,7 +138,7 @@ def best_columns(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n_whole, rest = divmod(scores.shape[1], GROUP)
     if n_whole <= 2 * k:
         return _best_columns(scores, k)
-    maxima = scores[:, : n_whole * GROUP].unflatten(1, (n_whole, GROUP)).amax(-1)
+    maxima = scores[:, : n_whole * GROUP].view(-1, n_whole, GROUP).amax(-1)
     if rest:
         maxima = torch.cat([maxima, scores[:, -rest:].amax(-1, keepdim=True)], 1)
     groups = _best_columns(maxima, k)[1].sort(-1).values

@@ -1,19 +1,24 @@
-"""Transitions: what users took soon after the items that this user took last, as a part of the score.
+"""Transitions and neighbours: what was taken after, and beside, the items that a user took, as parts of the score.
 
 A transformer over few histories learns which items are alike, and hardly which one follows which: a Markov chain knows
 that by heart. Here the scores become `s + t w(u) log(1 + m_j / q_j)`, with `m_j` what the chain says of item j, `q_j`
 its share of all interactions (with one more for each item), t the temperature and w a weight that follows from how many
 items are known of the user and from their vector. At w = 1 and s = t log q, a softmax over them is the mixture of both,
-`q_j + m_j`. The rest of the model is trained beside it, and so learns what the chain doesn't know.
+`q_j + m_j`. The rest of the model is trained beside it, and so learns what the chain doesn't know. Neighbours are the
+same of what was met in one history in whichever order, by all items of a user alike: item kNN, which is hard to beat
+where histories are short and their order says little.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+BESIDE = 100  # steps between two items of a history that count as neighbours
+LAST_BESIDE = 50  # newest items of a history whose neighbours count
+MOST_BESIDE = 64  # neighbours an item
 WINDOW = 10  # steps after an item that count as following it
 LAST = 10  # newest items of a history that count
 MOST = 256  # successors an item
@@ -23,19 +28,33 @@ _START = 0.3  # of the weights
 
 @dataclass(frozen=True)
 class Bonus:
-    """What is added to scores `(batch, positions, candidates)`: `weights * lifts`, made for some positions at a time.
+    """What is added to scores `(batch, positions, candidates)`: sums of `weights * lifts`, made for some positions.
 
     Attributes:
-        weights: `(batch, positions)` float.
-        lifts: gives `(n, candidates)` float of `(n,)` int64 positions, counted through the batch.
+        weights: `(batch, positions, parts)` float.
+        lifts: gives, for each part, `(n, candidates)` float of `(n,)` int64 positions, counted through the batch.
     """
 
     weights: Tensor
-    lifts: Callable[[Tensor], Tensor]
+    lifts: Sequence[Callable[[Tensor], Tensor]]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Bonus"]) -> "Bonus":
+        """The sum of bonuses of equal positions, at least one."""
+        return cls(torch.cat([part.weights for part in parts], -1), [lift for part in parts for lift in part.lifts])
+
+    @property
+    def n_positions(self) -> int:
+        """Of the whole batch."""
+        return self.weights.shape[:-1].numel()
 
     def of(self, positions: Tensor) -> Tensor:
         """`(n, candidates)` float: what is added at some positions, `(n,)` int64 as of `lifts`."""
-        return self.weights.reshape(-1)[positions, None] * self.lifts(positions)
+        weights = self.weights.flatten(0, 1)[positions]  # (n, parts)
+        added = weights[:, :1] * self.lifts[0](positions)
+        for part, lift in enumerate(self.lifts[1:], 1):
+            added = torch.addcmul(added, weights[:, part, None], lift(positions))
+        return added
 
 
 class Transitions(nn.Module):
@@ -52,6 +71,7 @@ class Transitions(nn.Module):
         temperature: t.
     """
 
+    last = LAST
     after: Tensor
     share: Tensor
     rarity: Tensor
@@ -92,7 +112,8 @@ class Transitions(nn.Module):
         present = history >= 0
         known = F.one_hot(present.cumsum(1).clamp(max=LONGEST), LONGEST + 1).to(users.dtype)[:, -n_positions:]
         weights = (self.by_known(known) + self.by_vector(users[..., : self.dim]))[..., 0]
-        recent = F.pad(history, (LAST - 1, 0), value=-1).unfold(1, LAST, 1)[:, -n_positions:].reshape(-1, LAST)
+        last = min(self.last, history.shape[1])
+        recent = F.pad(history, (last - 1, 0), value=-1).unfold(1, last, 1)[:, -n_positions:].reshape(-1, last)
         asked = None if targets is None else targets.reshape(len(recent), -1)
 
         def lifts(positions: Tensor) -> Tensor:
@@ -100,7 +121,15 @@ class Transitions(nn.Module):
             lifted = self.lifts(recent[positions], own)
             return lifted if columns is None else lifted[:, columns.clamp(min=0)] * (columns >= 0)
 
-        return Bonus(self.temperature * weights.float(), lifts)
+        return Bonus(self.temperature * weights.float()[..., None], [lifts])
+
+    def told(self, lags: Tensor) -> Tensor:
+        """How much an item counts for that was taken so many steps ago, from 1 for the newest."""
+        return 1 / lags
+
+    def counted(self, steps: Tensor) -> Tensor:
+        """What a pair of items so many steps apart, at least 1, brought to the counts."""
+        return (steps <= WINDOW) / steps
 
     @torch.no_grad()
     def lifts(self, recent: Tensor, targets: Tensor | None = None) -> Tensor:
@@ -112,7 +141,7 @@ class Transitions(nn.Module):
         """
         n_items = len(self.rarity)
         lags = torch.arange(recent.shape[1], 0, -1, device=recent.device)
-        weights = (recent >= 0) / lags
+        weights = (recent >= 0) * self.told(lags)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         rows = torch.where(recent >= 0, recent, n_items)
         found = weights.new_zeros(len(recent), n_items + 1)
@@ -121,8 +150,23 @@ class Transitions(nn.Module):
             column = torch.where(targets >= 0, targets, n_items)  # (n, relevant)
             steps = lags[:, None] + torch.arange(column.shape[1], device=column.device)  # from each item to each target
             # of others the counts were cut, and the target's part with them
-            counted = (self.after[rows][:, :, None] == column[:, None, :, None]).any(-1) & (steps <= WINDOW)
-            brought = (weights[..., None] / steps * self.once[rows][..., None] * counted).sum(1)
+            kept = (self.after[rows][:, :, None] == column[:, None, :, None]).any(-1)
+            brought = (weights[..., None] * self.counted(steps) * self.once[rows][..., None] * kept).sum(1)
             found.scatter_add_(1, column, -brought)
             found.scatter_(1, column, found.gather(1, column).clamp_(min=0))
         return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU
+
+
+class Neighbours(Transitions):
+    """Scores items by what the users who took a history's items took besides, before or after.
+
+    As `Transitions`, of `data.neighbours`: all items of a history count alike, and so do all pairs.
+    """
+
+    last = LAST_BESIDE
+
+    def told(self, lags: Tensor) -> Tensor:
+        return torch.ones_like(lags, dtype=torch.float32)
+
+    def counted(self, steps: Tensor) -> Tensor:
+        return (steps <= BESIDE).float()

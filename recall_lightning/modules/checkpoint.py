@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.popularity import popularity_by_place
-from recall_lightning.data.successors import successors
+from recall_lightning.data.successors import neighbours, successors
 from recall_lightning.errors import InputError
-from recall_lightning.models.transitions import MOST, WINDOW
+from recall_lightning.models.transitions import BESIDE, MOST, MOST_BESIDE, WINDOW
 from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
 
 
@@ -30,6 +30,7 @@ class Background:
         history_tokens: where the joined texts of a history are cut, None if the user tower doesn't read text.
         popularity: `(items + 1, windows)` float of `popularity_by_place`, None for a model without a prior.
         successors: `(items, width)` int64 and float of `successors`, None for a model without transitions.
+        neighbours: the same of `neighbours`.
     """
 
     catalogue: Catalogue
@@ -40,22 +41,26 @@ class Background:
     history_tokens: int | None
     popularity: Tensor | None = None
     successors: tuple[Tensor, Tensor] | None = None
+    neighbours: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, data: RecallDataModule, *, prior: bool = False, transitions: bool = False) -> Self:
+    def of(
+        cls, data: RecallDataModule, *, prior: bool = False, transitions: bool = False, beside: bool = False
+    ) -> Self:
         """What a model that is trained on `data`, already set up, will need again.
 
         Args:
             data: the data module.
             prior: whether the model has a prior.
             transitions: whether it has transitions.
+            beside: whether it has neighbours.
         """
         assert data.tokenizer is not None
         counts = torch.from_numpy(data.counts)
         popularity = torch.from_numpy(popularity_by_place(data.split.train, len(data.catalogue))) if prior else None
         return cls(
             data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens,
-            popularity, _successors(data) if transitions else None,
+            popularity, _successors(data) if transitions else None, _neighbours(data) if beside else None,
         )  # fmt: skip
 
     def check(self, data: RecallDataModule, name: str, *, held_out: bool = True) -> None:
@@ -86,6 +91,11 @@ def _successors(data: RecallDataModule) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(after), torch.from_numpy(share)
 
 
+def _neighbours(data: RecallDataModule) -> tuple[Tensor, Tensor]:
+    near, share = neighbours(data.split.train, len(data.catalogue), window=BESIDE, most=MOST_BESIDE)
+    return torch.from_numpy(near), torch.from_numpy(share)
+
+
 def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
     """The part `recall_lightning` of a checkpoint: plain types and tensors alone, which load with `weights_only`."""
     items = background.catalogue
@@ -99,6 +109,7 @@ def carried(model: PreTrainedModel, background: Background) -> dict[str, Any]:
         "history_tokens": background.history_tokens,
         "popularity": background.popularity,
         "successors": background.successors,
+        "neighbours": background.neighbours,
     }
 
 
@@ -113,6 +124,7 @@ def restored(parts: dict[str, Any]) -> tuple[PreTrainedModel, Background]:
         parts["history_tokens"],
         parts.get("popularity"),  # older checkpoints have none
         parts.get("successors"),
+        parts.get("neighbours"),
     )
     return model_from_config(parts["encoder_config"]), background
 

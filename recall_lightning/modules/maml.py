@@ -73,7 +73,7 @@ class MAMLRecallModule(RecallModule):
         if init_from is not None:
             start = RecallModule.load_from_checkpoint(init_from)
             check_pooling(start, encoder, init_from)
-            for key in ("prior", "transitions"):
+            for key in ("prior", "transitions", "neighbours"):
                 if more.get(key) and not getattr(start, key):
                     raise InputError(
                         f"model.{key} is true, but {init_from} (model.init_from) has none: leave the key out, or start "
@@ -86,7 +86,7 @@ class MAMLRecallModule(RecallModule):
                         "leave the key out, or start from another checkpoint"
                     )
             user_tower, item_tower, loss = (build(start.hparams[n]) for n in ("user_tower", "item_tower", "loss"))
-            more |= {"prior": start.prior, "transitions": start.transitions}
+            more |= {"prior": start.prior, "transitions": start.transitions, "neighbours": start.neighbours}
         super().__init__(
             encoder, user_tower=user_tower, item_tower=item_tower, loss=loss, candidates=candidates, **more
         )
@@ -117,8 +117,7 @@ class MAMLRecallModule(RecallModule):
                     f"data.max_history is {self.data.max_history}, but the towers of {self.init_from} (init_from) "
                     f"see {start.model.max_history} items: set it to that"
                 )
-            background = Background.of(self.data, prior=self.prior, transitions=self.transitions)
-            self.build(encoder_of(start, self.encoder_config), background)
+            self.build(encoder_of(start, self.encoder_config), self._background())
             take_over(self, start, f"{self.init_from} (model.init_from)", items=True)
             self._start = (None,)
         super().setup(stage)

@@ -57,6 +57,8 @@ class RecallModule(PortableModule):
         transitions: whether what followed the newest items of histories in training is a part of the score, with a
             weight that is learned: what short histories are too few to teach a tower. It needs `candidates: catalogue`
             and a user tower that reads item vectors.
+        neighbours: the same of what else was taken by those who took a history's items, in whichever order: for short
+            histories, and for such whose order says little.
         new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At
             0 they rank by what training says of items without one; each unit more makes them e times as likely, which
             costs the others some of their recall. For catalogues where what comes next is often new.
@@ -83,6 +85,7 @@ class RecallModule(PortableModule):
         threshold: ThresholdConfig = ThresholdConfig(),  # noqa: B008  # read, never changed
         prior: bool = False,
         transitions: bool = False,
+        neighbours: bool = False,
         new_boost: float = 0.0,
         init_from: str | None = None,
         seed: int = 0,
@@ -106,11 +109,12 @@ class RecallModule(PortableModule):
             raise InputError(f"model.new_boost is {new_boost}: give a number, such as 0 or 1")
         if prior and self._towers[1].reads_text:
             raise InputError("model.prior is true, but the user tower reads text: choose another tower, or false")
-        self.transitions = transitions
-        if transitions and (self._towers[1].reads_text or candidates != "catalogue"):
-            raise InputError(
-                "model.transitions is true: it needs model.candidates catalogue and a tower that reads item vectors"
-            )
+        self.transitions, self.neighbours = transitions, neighbours
+        for name, given in (("transitions", transitions), ("neighbours", neighbours)):
+            if given and (self._towers[1].reads_text or candidates != "catalogue"):
+                raise InputError(
+                    f"model.{name} is true: it needs model.candidates catalogue and a tower that reads item vectors"
+                )
         self.init_from = init_from
         # in a tuple, so that it is no part of this module, and is let go once its weights are taken
         self._start = (None if init_from is None else RecallModule.load_from_checkpoint(init_from),)
@@ -124,7 +128,8 @@ class RecallModule(PortableModule):
                 "item_tower": self._towers[0].recipe(), "loss": self.loss.recipe(), "candidates": candidates,
                 "optimizer": asdict(optimizer), "refresh_every_epochs": refresh_every_epochs, "ks": list(ks),
                 "predict_k": predict_k, "threshold": asdict(threshold), "prior": prior,
-                "transitions": transitions, "new_boost": new_boost, "init_from": init_from, "seed": seed,
+                "transitions": transitions, "neighbours": neighbours, "new_boost": new_boost,
+                "init_from": init_from, "seed": seed,
             },
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
@@ -158,7 +163,7 @@ class RecallModule(PortableModule):
     def _begin(self) -> None:
         """Make the weights, or take those of `init_from`."""
         (start,) = self._start
-        background = Background.of(self.data, prior=self.prior, transitions=self.transitions)
+        background = self._background()
         if start is None:
             self.build(load_model(self.encoder_config.path, attention=self.encoder_config.attention), background)
             return
@@ -169,12 +174,15 @@ class RecallModule(PortableModule):
         self._start = (None,)
         log.info("starting from %s, %s", self.init_from, "of this data" if items else "of other data")
 
+    def _background(self) -> Background:
+        return Background.of(self.data, prior=self.prior, transitions=self.transitions, beside=self.neighbours)
+
     def build(self, model: PreTrainedModel, background: Background) -> None:
         model.train()  # transformers hands it over for inference, its dropout off
         encoder = self.encoder_config.text_encoder(model)
         self.model = RecallModel(
             encoder, *self._towers, background.counts, background.max_history, background.popularity,
-            float(self.loss.temperature), background.successors, self.new_boost,
+            float(self.loss.temperature), background.successors, background.neighbours, self.new_boost,
         )  # fmt: skip
         if self.model.n_prior:
             self.loss.similarity = PlusPrior(self.loss.similarity, self.model.n_prior - 1)
@@ -199,12 +207,13 @@ class RecallModule(PortableModule):
         return self._logged(nll, items)
 
     def _bonus(self, users: Tensor, batch: TrainBatch, candidates: Tensor) -> Bonus | None:
-        """What transitions add to the scores of a step's candidates, told by `StepItems.rows`."""
-        if self.model.transitions is None:
-            return None
+        """What was counted adds to the scores of a step's candidates, told by `StepItems.rows`."""
         history, targets = (placed(part, batch.items) for part in (batch.history, batch.targets))
-        bonus: Bonus = self.model.transitions(users, history, targets, candidates)
-        self.log("train/transitions", bonus.weights.mean() / self.model.transitions.temperature)
+        bonus = self.model.counted_bonus(users, history, targets, candidates)
+        if bonus is not None:
+            names = [name for name in ("transitions", "neighbours") if getattr(self, name)]
+            for name, mean in zip(names, bonus.weights.mean((0, 1)).unbind(), strict=True):
+                self.log(f"train/{name}", mean / self.model.counted[0].temperature)
         return bonus
 
     def _logged(self, nll: Tensor, items: Tensor) -> Tensor:
@@ -330,7 +339,7 @@ class RecallModule(PortableModule):
         """The encoder's weights, and those of the towers and the loss."""
         config, encoder = self.optimizer_config, list(self.model.encoder.parameters())
         model = self.model
-        parts = [model.item_tower, model.user_tower, self.loss, *([model.transitions] if model.transitions else [])]
+        parts = [model.item_tower, model.user_tower, self.loss, *model.counted]
         towers = [parameter for part in parts for parameter in part.parameters()]
         return [
             ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)

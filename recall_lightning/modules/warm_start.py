@@ -76,7 +76,7 @@ def take_over(module: "RecallModule", start: "RecallModule", name: str, *, items
     """Give a module that was built around `encoder_of` the weights of towers, prior, transitions and loss.
 
     A bias by lag is cut to the module's longest history, or goes on with its last value. What the start doesn't have
-    (transitions, residuals) stays new.
+    (transitions, neighbours, residuals) stays new.
 
     Args:
         module: changed in place.
@@ -92,8 +92,10 @@ def take_over(module: "RecallModule", start: "RecallModule", name: str, *, items
     for part in ("item_tower", "user_tower"):
         own, given = getattr(module.model, part), getattr(start.model, part).state_dict()
         own.load_state_dict(_taken(own.state_dict(), given, f"{name}: model.{part}", items=items))
-    if module.model.transitions is not None and start.model.transitions is not None:
-        module.model.transitions.load_state_dict(start.model.transitions.state_dict())
+    for part in ("transitions", "neighbours"):
+        own, given = getattr(module.model, part), getattr(start.model, part)
+        if own is not None and given is not None:
+            own.load_state_dict(given.state_dict())
     own_loss = module.loss.state_dict()
     module.loss.load_state_dict(own_loss | {k: v for k, v in start.loss.state_dict().items() if k in own_loss})
 

@@ -20,7 +20,7 @@ def read(typed, tiny_encoder, tmp_path):
     return data
 
 
-WITH_TRANSITIONS = {"transitions": True, "candidates": "catalogue"}
+WITH_TRANSITIONS = {"transitions": True, "neighbours": True, "candidates": "catalogue"}
 
 
 @pytest.fixture(

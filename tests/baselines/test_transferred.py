@@ -19,7 +19,9 @@ def other(typed, tiny_encoder, tmp_path):
     return data
 
 
-@pytest.mark.parametrize("more", [{}, {"prior": True}, {"transitions": True, "candidates": "catalogue"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"prior": True}, {"transitions": True, "neighbours": True, "candidates": "catalogue"}]
+)
 def test_it_ranks_as_a_recommender_does_to_which_all_items_are_new(typed_data, other, tiny_encoder, fit_once, more):
     module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(residual=True), **more)
     path = fit_once(module, typed_data)[1]

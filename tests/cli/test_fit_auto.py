@@ -41,7 +41,7 @@ def config(typed, tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         auto, "CHANGES", (Change("shares of it", {"model.prior": True}), Change("why not", {"data.batch_size": 2}))
     )
-    monkeypatch.setattr(auto, "epochs_of_a_trial", lambda *_: 1)
+    monkeypatch.setattr(auto, "length_of_a_trial", lambda *_: (1, 1.0))
     return path
 
 
@@ -58,7 +58,7 @@ def test_it_says_what_it_tried_trains_with_the_best_and_leaves_a_config_that_doe
     kept = config.parent / "kept"
     assert sorted(path.name for path in kept.iterdir()) == ["auto.yaml", "best.ckpt"]
     chosen = yaml.safe_load((kept / "auto.yaml").read_text())
-    assert chosen["auto"] == {"minutes": None}
+    assert chosen["auto"].keys() == {"minutes", "fuse"}
     trained = read_checkpoint(kept / "best.ckpt")
     assert trained["datamodule_hyper_parameters"]["max_history"] == chosen["data"]["max_history"] == 20
     assert trained["hyper_parameters"]["prior"] == chosen.get("model", {}).get("prior", False)
@@ -70,6 +70,32 @@ def test_it_says_what_it_tried_trains_with_the_best_and_leaves_a_config_that_doe
     assert "auto.minutes: a run goes on with the settings it began with" in capsys.readouterr().err
 
 
+def test_compare_fuses_a_checkpoint_with_what_the_search_advised(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "CHANGES", ())
+    monkeypatch.setattr(auto.Automatic, "_fusion", lambda *_: "first")
+    main(["fit", "--config", str(config)])
+    compare = [
+        "compare",
+        "--config",
+        str(config),
+        "--ckpt",
+        str(config.parent / "kept" / "best.ckpt"),
+        "--models",
+        "first",
+    ]
+    capsys.readouterr()
+    main(compare)
+    assert "popularity among first + trained (" in capsys.readouterr().out
+    main([*compare, "--fuse", "markov"])
+    told = capsys.readouterr().out
+    assert "popularity among first + " not in told
+    assert "Markov chain + trained (" in told
+    (config.parent / "kept" / "auto.yaml").write_text("auto: 3\n")
+    with pytest.raises(SystemExit):
+        main(compare)
+    assert "auto.yaml: not as `fit --auto.minutes` left it" in capsys.readouterr().err
+
+
 def test_when_time_is_up_it_trains_for_an_epoch_and_says_what_it_left_out(config, capsys):
     main(["fit", "--config", str(config), "--auto.minutes", "0.0001"])
     told = capsys.readouterr().err
@@ -79,6 +105,32 @@ def test_when_time_is_up_it_trains_for_an_epoch_and_says_what_it_left_out(config
         assert f"auto: no time left to fuse with {channel}" in told
     assert yaml.safe_load((config.parent / "kept" / "auto.yaml").read_text())["trainer"]["max_epochs"] == 1
     assert read_checkpoint(config.parent / "kept" / "best.ckpt")["epoch"] == 0
+
+
+def test_where_an_epoch_over_the_whole_catalogue_takes_too_long_a_sample_of_it_does(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "SLOWEST", 0.0)
+    main(["fit", "--config", str(config), "--data.batch_size", "1"])
+    assert re.search(
+        r"auto: candidates batch, n_negatives 2048, .*: an epoch over the whole catalogue would take \d+ s",
+        capsys.readouterr().err,
+    )
+    trained = read_checkpoint(config.parent / "kept" / "best.ckpt")
+    assert trained["hyper_parameters"]["candidates"] == "batch"
+    assert trained["datamodule_hyper_parameters"]["n_negatives"] == 2048
+    main(["fit", "--config", str(config), "--data.batch_size", "1", "--model.candidates", "catalogue"])
+    assert "candidates batch" not in capsys.readouterr().err
+
+
+def test_where_there_is_no_time_for_an_epoch_trials_and_training_have_a_part_of_one(config, capsys, monkeypatch):
+    monkeypatch.setattr(auto, "length_of_a_trial", lambda *_: (1, 0.5))
+    monkeypatch.setattr(auto, "TRAINING", 1e-9)
+    main(["fit", "--config", str(config), "--data.batch_size", "1"])
+    told = capsys.readouterr().err
+    assert re.search(r"before any: .*, in 1 epochs of \d+ s, 50% of each", told)
+    assert "trainer.limit_train_batches 0.505: there isn't time for a whole epoch" in told  # one batch of two
+    chosen = yaml.safe_load((config.parent / "kept" / "auto.yaml").read_text())
+    assert chosen["trainer"] == {"limit_train_batches": 0.505, "max_epochs": 1}
+    assert read_checkpoint(config.parent / "kept" / "best.ckpt")["global_step"] == 1
 
 
 def test_what_a_flag_says_is_not_searched(config, capsys):

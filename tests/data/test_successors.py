@@ -1,4 +1,4 @@
-"""successors: what was taken soon after each item, counted the slow way."""
+"""successors and neighbours: what was taken after each item and beside it, counted the slow way."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.successors import successor_counts, successors
+from recall_lightning.data.successors import neighbours, successor_counts, successors
 
 HISTORIES = st.lists(st.lists(st.integers(0, 4), max_size=7), min_size=1, max_size=5)
 
@@ -44,3 +44,21 @@ def test_each_item_has_its_most_frequent_successors_by_how_soon_and_how_often_th
         assert not share[item, len(found) :].any()
     assert after.shape == share.shape
     assert after.shape[1] <= most
+
+
+@given(HISTORIES, st.integers(1, 8), st.integers(1, 6))
+def test_each_item_has_its_nearest_neighbours_by_the_cosine_of_who_took_them_in_whichever_order(
+    histories, window, most
+):
+    counts, met = Counter(), Counter(item for history in histories for item in history)
+    for history in histories:
+        for here, item in enumerate(history):
+            for there, other in enumerate(history):
+                if item != other and abs(here - there) <= window:
+                    counts[item, other] += 1
+    near, share = neighbours(grouped(histories), 5, window=window, most=most)
+    for item in range(5):
+        cosines = [(-(count / (met[i] * met[j]) ** 0.5), j) for (i, j), count in counts.items() if i == item]
+        found = [(row, value) for row, value in zip(near[item], share[item], strict=True) if row >= 0]
+        assert [row for row, _ in found] == [j for _, j in sorted(cosines)[:most]]
+        assert [value for _, value in found] == pytest.approx([counts[item, j] / met[item] for j, _ in found])

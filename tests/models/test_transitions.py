@@ -51,7 +51,7 @@ def test_an_item_is_lifted_by_how_often_it_followed_the_newest_items_beside_how_
     histories, recent
 ):
     history = torch.tensor([[-1] * (14 - len(recent)) + recent])
-    found = transitions(histories)(torch.zeros(1, 1, 3), history).lifts(torch.tensor([0]))
+    found = transitions(histories)(torch.zeros(1, 1, 3), history).lifts[0](torch.tensor([0]))
     assert found[0].tolist() == pytest.approx(slow_lifts(histories, recent), rel=1e-4, abs=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_a_target_that_was_counted_does_not_lift_itself(histories, data):
         others += sum(1 / distance for distance in apart if distance > 0) / len(histories) / lag
     others /= sum(1 / lag for lag in range(1, place + 1))
     popularity = (len(histories) + 1) / (len(histories) * N_ITEMS + N_ITEMS)
-    found = bonus.lifts(torch.tensor([0]))[0, target].item()
+    found = bonus.lifts[0](torch.tensor([0]))[0, target].item()
     assert found == pytest.approx(math.log1p(others / popularity), rel=1e-4, abs=1e-5)
 
 
@@ -76,7 +76,9 @@ def test_nor_do_several_that_followed_one_another(histories, data):
     who, place = data.draw(st.integers(0, len(histories) - 1)), data.draw(st.integers(1, N_ITEMS - 1))
     history, targets = histories[who][:place], histories[who][place:]
     model = transitions(histories)
-    together = model(torch.zeros(1, 1, 3), torch.tensor([history]), torch.tensor([[targets]])).lifts(torch.tensor([0]))
+    together = model(torch.zeros(1, 1, 3), torch.tensor([history]), torch.tensor([[targets]])).lifts[0](
+        torch.tensor([0])
+    )
     for at, target in enumerate(targets):
         others = 0.0
         for lag, item in enumerate(reversed(history), 1):
@@ -91,7 +93,7 @@ def test_nor_do_several_that_followed_one_another(histories, data):
 def test_from_what_cut_a_target_nothing_is_taken_off():
     histories = [[0, 1, 2], [0, 1, 2], [3, 2]]  # after 0 comes 1, by most=1, and no more 2; after 1 comes 2
     model = transitions(histories, most=1)
-    found = model(torch.zeros(1, 1, 3), torch.tensor([[0, 1]]), torch.tensor([[2]])).lifts(torch.tensor([0]))[0, 2]
+    found = model(torch.zeros(1, 1, 3), torch.tensor([[0, 1]]), torch.tensor([[2]])).lifts[0](torch.tensor([0]))[0, 2]
     m = (2 / 2 - 1 / 2) / (1 + 1 / 2)  # of 1 alone: it was followed twice, once by this very target
     assert found.item() == pytest.approx(math.log1p(m * (8 + N_ITEMS) / (3 + 1)), rel=1e-5)
 
@@ -105,21 +107,21 @@ def test_every_position_of_a_history_sees_what_came_up_to_it():
         for place in range(4):
             alone = model(users[row : row + 1, place : place + 1], history[row : row + 1, : place + 1])
             at = torch.tensor([4 * row + place])
-            torch.testing.assert_close(every.lifts(at), alone.lifts(torch.tensor([0])))
+            torch.testing.assert_close(every.lifts[0](at), alone.lifts[0](torch.tensor([0])))
             torch.testing.assert_close(every.weights[row, place], alone.weights[0, 0])
 
 
 def test_columns_are_the_only_items_that_are_scored():
     model, history = transitions([[0, 1, 2, 3]]), torch.tensor([[0, 1]])
-    whole = model(torch.zeros(1, 1, 3), history).lifts(torch.tensor([0]))
-    few = model(torch.zeros(1, 1, 3), history, columns=torch.tensor([3, 2])).lifts(torch.tensor([0]))
+    whole = model(torch.zeros(1, 1, 3), history).lifts[0](torch.tensor([0]))
+    few = model(torch.zeros(1, 1, 3), history, columns=torch.tensor([3, 2])).lifts[0](torch.tensor([0]))
     assert few.equal(whole[:, [3, 2]])
 
 
 def test_what_a_step_takes_for_new_is_nothings_successor_but_still_tells_what_follows_it():
     model, history = transitions([[0, 1, 2, 3]]), torch.tensor([[0, 1]])
-    whole = model(torch.zeros(1, 1, 3), history).lifts(torch.tensor([0]))
-    found = model(torch.zeros(1, 1, 3), history, columns=torch.tensor([-1, -1, 2, -1, 4])).lifts(torch.tensor([0]))
+    whole = model(torch.zeros(1, 1, 3), history).lifts[0](torch.tensor([0]))
+    found = model(torch.zeros(1, 1, 3), history, columns=torch.tensor([-1, -1, 2, -1, 4])).lifts[0](torch.tensor([0]))
     assert whole[0, 2] > 0
     assert found[0].tolist() == [0, 0, whole[0, 2].item(), 0, whole[0, 4].item()]
 
@@ -132,6 +134,6 @@ def test_the_weight_follows_from_how_many_items_are_known_and_from_the_users_vec
     history[0, 0] = -1
     users = torch.zeros(1, 30, 5)  # with two coordinates of a prior, which don't count
     users[0, 2, 0], users[0, :, 3:] = 1.0, 7.0
-    weights = (model(users, history).weights / 0.5)[0]
+    weights = (model(users, history).weights / 0.5)[0, :, 0]
     assert weights[:4].tolist() == [0.0, 1.0, 12.0, 3.0]
     assert weights[-1] == LONGEST

@@ -35,6 +35,7 @@ from recall_lightning.modules.maml import MAMLRecallModule
         (WholeTower(), {"inner_loop": InnerLoopConfig(steps=2, rate=0.1, per_step=False)}),
         (UserVector(), {"encoder": {"frozen_layers": -1}, "inner_loop": InnerLoopConfig(query_loss="last")}),
         (UserVector(), {"transitions": True, "prior": True}),
+        (UserVector(), {"transitions": True, "neighbours": True}),
         (UserVector(), {"inner_loop": InnerLoopConfig(learned_rates="no"), "user_tower": MeanTower()}),
     ],
 )

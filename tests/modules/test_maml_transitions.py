@@ -75,12 +75,12 @@ def test_they_count_for_what_is_asked_and_not_for_the_support_and_a_query_does_n
     counted = [bonus for each, bonus in given if not each]
     assert len(counted) == meta.inner_loop.steps
     for bonus in counted:
-        assert bonus.lifts(every).equal(meta.model.transitions(torch.zeros(32, 1, 16), told, asked).lifts(every))
-    with_own = meta.model.transitions(torch.zeros(32, 1, 16), told).lifts(every)
+        assert bonus.lifts[0](every).equal(meta.model.transitions(torch.zeros(32, 1, 16), told, asked).lifts[0](every))
+    with_own = meta.model.transitions(torch.zeros(32, 1, 16), told).lifts[0](every)
     present = asked >= 0
     columns = asked.clamp(min=0)
-    assert (counted[0].lifts(every).gather(1, columns) <= with_own.gather(1, columns))[present].all()
-    assert (counted[0].lifts(every).gather(1, columns) < with_own.gather(1, columns))[present].any()
+    assert (counted[0].lifts[0](every).gather(1, columns) <= with_own.gather(1, columns))[present].all()
+    assert (counted[0].lifts[0](every).gather(1, columns) < with_own.gather(1, columns))[present].any()
 
 
 def test_items_that_a_step_takes_for_new_are_nothings_successor_in_it(movielens, tiny_encoder, tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_items_that_a_step_takes_for_new_are_nothings_successor_in_it(movielens,
     meta.train().training_step(next(iter(data.train_dataloader())), 0)
     items, bonus = given[-1]
     new = items[:, -2] < -0.3
-    lifted = (bonus.lifts(torch.arange(len(bonus.weights))) != 0).any(0)
+    lifted = (bonus.lifts[0](torch.arange(bonus.n_positions)) != 0).any(0)
     assert 0.3 < new.float().mean() < 0.7
     assert not lifted[new].any()
     assert lifted[~new].float().mean() > 0.9

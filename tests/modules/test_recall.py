@@ -79,6 +79,8 @@ def assert_equal_weights(one, other):
         (TransformerTower(1, 2), {"prior": True}, {}),
         (TransformerTower(1, 2), {"prior": True, "transitions": True}, {}),
         (MeanTower(), {"transitions": True, "loss": BinaryRecallLoss()}, {}),
+        (MeanTower(), {"neighbours": True, "loss": BinaryRecallLoss()}, {}),
+        (TransformerTower(1, 2), {"prior": True, "transitions": True, "neighbours": True}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": -1}}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": 1, "pooling": "cls"}}, {}),
     ],
@@ -143,7 +145,9 @@ def test_validation_metrics_are_those_of_ranking_every_item_by_hand(movielens, t
     assert float(recall.val_metrics.compute()["recall@50"]) == pytest.approx(by_ninth)
 
 
-@pytest.mark.parametrize(("num_workers", "more"), [(0, {}), (2, {}), (0, {"prior": True}), (0, {"transitions": True})])
+@pytest.mark.parametrize(
+    ("num_workers", "more"), [(0, {}), (2, {}), (0, {"prior": True}), (0, {"transitions": True, "neighbours": True})]
+)
 def test_a_run_resumed_after_an_epoch_ends_with_the_weights_of_one_never_stopped(
     movielens, tiny_encoder, tmp_path, num_workers, more
 ):
@@ -255,9 +259,10 @@ def test_a_prior_needs_a_tower_that_reads_item_vectors(tiny_encoder):
 
 
 @pytest.mark.parametrize("wrong", [{"user_tower": TextTower()}, {"candidates": "batch"}])
-def test_transitions_need_the_whole_catalogue_and_a_tower_that_reads_item_vectors(tiny_encoder, wrong):
-    with pytest.raises(InputError, match=r"^model\.transitions is true: it needs model.candidates catalogue"):
-        module(tiny_encoder, transitions=True, **wrong)
+@pytest.mark.parametrize("part", ["transitions", "neighbours"])
+def test_what_is_counted_needs_the_whole_catalogue_and_a_tower_that_reads_item_vectors(tiny_encoder, part, wrong):
+    with pytest.raises(InputError, match=rf"^model\.{part} is true: it needs model.candidates catalogue"):
+        module(tiny_encoder, **{part: True}, **wrong)
 
 
 def test_what_regularizers_look_at_is_not_how_popular_items_are(movielens, tiny_encoder, tmp_path):

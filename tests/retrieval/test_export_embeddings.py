@@ -58,9 +58,9 @@ def test_parquet_holds_the_same_vectors_beside_ids_and_titles(typed, tiny_encode
 
 
 def test_what_no_vector_holds_is_told(typed, tiny_encoder, tmp_path):
-    checkpoint = trained(typed, tiny_encoder, transitions=True, candidates="catalogue", new_boost=1.0)
+    checkpoint = trained(typed, tiny_encoder, transitions=True, neighbours=True, candidates="catalogue", new_boost=1.0)
     _, told = exported(checkpoint, tmp_path / "out", "embeddings")
-    assert told[-1].startswith("model.transitions and model.new_boost: no part of any vector")
+    assert told[-1].startswith("model.transitions and model.neighbours and model.new_boost: no part of any vector")
 
 
 def test_items_that_training_never_saw_get_vectors_of_their_texts(typed, tiny_encoder, tmp_path):

@@ -286,13 +286,13 @@ def test_similar_items_have_the_largest_cosines_however_popular_they_are(popular
     assert popular.vectors.equal(before)
 
 
-# -- with transitions --------------------------------------------------------------------------------------------------
+# -- with transitions and neighbours -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def with_transitions(tiny_encoder, write_typed, tmp_path_factory):
     folder = write_typed(tmp_path_factory.mktemp("with-transitions"))
-    return train(folder, tiny_encoder, transitions=True, candidates="catalogue")
+    return train(folder, tiny_encoder, transitions=True, neighbours=True, candidates="catalogue")
 
 
 def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(with_transitions):
@@ -302,7 +302,9 @@ def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(wi
     assert found.table.equals(Recommender(module).recommend({"zoe": ["heat", "alien"], "yan": ["007"]}, k=9).table)
     history = torch.tensor([[loaded.pool.row("heat"), loaded.pool.row("alien")]])
     user = module.model.users(loaded.vectors, history)[:, -1].detach()
-    added = module.model.transitions(user[:, None], history).of(torch.tensor([0]))[0].tolist()
+    parts = [part(user[:, None], history).of(torch.tensor([0]))[0] for part in module.model.counted]
+    added = sum(parts).tolist()
+    assert len(parts) == 2
     similar = torch.nn.functional.cosine_similarity(user, loaded.vectors).tolist()
     assert any(added)
     for item, score in found.of("zoe"):

@@ -90,6 +90,7 @@ def _beside(settings: dict[str, Any]) -> str:
         "residuals of single items": settings["item_tower"]["init_args"]["residual"],
         "a prior of popularity": settings.get("prior"),
         "transitions from item to item": settings.get("transitions"),
+        "neighbours of items": settings.get("neighbours"),
     }
     parts = [name for name in has if has[name]]
     return f"What the model has beside that isn't here: {', '.join(parts)}." if parts else "So does the whole model."
