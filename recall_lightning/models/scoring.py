@@ -36,16 +36,19 @@ def score_chunks(
         scores_at_once: the most scores in memory at a time; a single user's row is never cut.
 
     Yields:
-        A slice of `users` and their `(users in slice, items)` scores, which the caller may overwrite.
+        A slice of `users` and their `(users in slice, items)` scores. The caller may overwrite them, and the next
+        scores do: they stand in the same memory, since a system takes longer to hand out new memory than to fill it.
 
     Raises:
         ValueError: if a score is NaN.
     """
     users, items = _at_least_float32(users), _at_least_float32(items)
     step = max(1, scores_at_once // max(1, len(items)))
+    left, right = _factors(users, items, similarity)
+    memory = left.new_empty(min(step, len(users)), len(items))
     for start in range(0, len(users), step):
         chunk = slice(start, min(start + step, len(users)))
-        scores = _finite_scores(users[chunk], items, similarity, chunk)
+        scores = _finite_scores(left[chunk], right, similarity, chunk, memory)
         if added is not None:
             scores += added(chunk).to(scores.dtype)
         yield chunk, set_aside(scores, known=None if known is None else known[chunk], candidates=candidates)
@@ -175,9 +178,15 @@ def _best_of_equal(scores: Tensor, kth: Tensor, k: int) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()  # not around the generator's yield: there it would reach into the caller's code
-def _finite_scores(users: Tensor, items: Tensor, similarity: Similarity, chunk: slice) -> Tensor:
+def _factors(users: Tensor, items: Tensor, similarity: Similarity) -> tuple[Tensor, Tensor]:
     with torch.autocast(users.device.type, enabled=False):
-        scores: Tensor = similarity(users, items)
+        return similarity.factors(users, items)
+
+
+@torch.no_grad()
+def _finite_scores(left: Tensor, right: Tensor, similarity: Similarity, chunk: slice, memory: Tensor) -> Tensor:
+    with torch.autocast(left.device.type, enabled=False):
+        scores = similarity.product(left, right, memory[: len(left)])
     if scores.numel() and scores.amax().isnan():
         raise ValueError(
             f"scores of users {chunk.start} to {chunk.stop - 1} contain NaN: the weights have diverged. Use an earlier "

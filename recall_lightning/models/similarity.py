@@ -27,8 +27,20 @@ class Similarity(Recipe, nn.Module):
         Returns:
             `(..., items)` float.
         """
-        left, right = self.factors(users, items)
-        return left @ right.T
+        return self.product(*self.factors(users, items))
+
+    def product(self, left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
+        """Scores of what `factors` gave.
+
+        Args:
+            left: `(..., width)` float.
+            right: `(items, width)` float.
+            out: `(..., items)` float to write into, without gradient; None for new memory.
+
+        Returns:
+            `(..., items)` float.
+        """
+        return torch.matmul(left, right.T, out=out)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user against the one item beside them.
@@ -75,8 +87,9 @@ class Euclidean(Similarity):
         left = torch.cat([2 * users, -of_users, -torch.ones_like(of_users)], -1)
         return left, torch.cat([items, torch.ones_like(of_items), of_items], -1)
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return super().forward(users, items).clamp(max=0)  # rounding can lift a vector's score with itself above 0
+    def product(self, left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
+        # rounding can lift a vector's score with itself above 0
+        return torch.clamp(super().product(left, right, out), max=0, out=out)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return -(users - items).square().sum(-1)
