@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from recall_lightning.errors import InputError
@@ -19,17 +20,25 @@ class TextEncoder(nn.Module):
         pooling: `mean` of the tokens' vectors, or the first token's (`cls`).
         frozen_layers: how many layers from below, the embeddings with them, are not trained; -1 for all.
         dropout: replaces the model's own dropout rates; None keeps them.
+        texts_at_once: how many texts' activations are kept for the gradient: for more, the forward pass is made again,
+            so many texts at a time (`encode`). None: those of all texts.
 
     Raises:
         InputError: if the model has fewer layers than are to be frozen.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, pooling: Pooling = "mean", frozen_layers: int = 0, dropout: float | None = None
+        self,
+        model: PreTrainedModel,
+        *,
+        pooling: Pooling = "mean",
+        frozen_layers: int = 0,
+        dropout: float | None = None,
+        texts_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.pooling = pooling
+        self.pooling, self.texts_at_once = pooling, texts_at_once
         if getattr(model, "pooler", None) is not None:
             setattr(model, "pooler", None)  # noqa: B010  # its weights would be trained by nothing, which DDP takes for an error
         if dropout is not None:
@@ -63,7 +72,7 @@ class TextEncoder(nn.Module):
         Returns:
             `(texts, dim)` float32.
         """
-        return self._pooled(self._hidden(self.model.get_input_embeddings()(ids), mask), mask)
+        return self._part(self.model.get_input_embeddings()(ids), mask)
 
     def _hidden(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """`(texts, tokens, dim)`."""
@@ -79,6 +88,10 @@ class TextEncoder(nn.Module):
     def encode(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...]) -> Tensor:
         """Encode texts that are sorted by length, bucket by bucket: the same vectors, without most of the filling.
 
+        With `texts_at_once`, memory grows with so many texts, however many there are, and the gradient is the same, to
+        rounding (as of GradCache, Gao et al., RepL4NLP 2021; by checkpoints, Chen et al., 2016); it takes another
+        forward pass.
+
         Args:
             ids: `(texts, tokens)` int64.
             mask: `(texts, tokens)` bool.
@@ -89,9 +102,17 @@ class TextEncoder(nn.Module):
         """
         # looked up once: each look-up's gradient is as large as the vocabulary
         embeddings = self.model.get_input_embeddings()(ids)
-        parts = [(embeddings[a:b, :width], mask[a:b, :width]) for a, b, width in buckets]
-        vectors = [self._pooled(self._hidden(part, present), present) for part, present in parts]
+        again = self.texts_at_once is not None and torch.is_grad_enabled() and self.trained
+        vectors = []
+        for start, stop, width in buckets:
+            step = self.texts_at_once if again and self.texts_at_once else max(stop - start, 1)
+            for a in range(start, stop, step):
+                part = (embeddings[a : min(a + step, stop), :width], mask[a : min(a + step, stop), :width])
+                vectors.append(checkpoint(self._part, *part, use_reentrant=False) if again else self._part(*part))
         return torch.cat(vectors) if vectors else embeddings.new_zeros((0, self.dim))
+
+    def _part(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        return self._pooled(self._hidden(embeddings, mask), mask)
 
     def hidden_at(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...], chosen: Tensor) -> Tensor:
         """The last layer's vectors of chosen tokens, of texts as in `encode`.

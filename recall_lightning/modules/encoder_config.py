@@ -26,9 +26,12 @@ class EncoderConfig:
             that are not frozen, and none of the pretrained weights; null trains these themselves. Adapters usually
             want a higher `optimizer.encoder_lr`.
         lora_alpha: scale of the adapters: they count alpha / rank fold.
+        texts_at_once: how many texts' activations a step keeps in memory; the gradient of more is made by encoding them
+            again, so many at a time: large batches in little memory, for a third more time. null keeps all.
 
     Raises:
-        InputError: if `lora_rank` or `lora_alpha` is below 1, all layers are frozen, or peft isn't installed.
+        InputError: if `lora_rank`, `lora_alpha` or `texts_at_once` is below 1, all layers are frozen, or
+            peft isn't installed.
     """
 
     path: str
@@ -38,8 +41,13 @@ class EncoderConfig:
     attention: Literal["sdpa", "eager"] = "sdpa"
     lora_rank: int | None = None
     lora_alpha: int = 16
+    texts_at_once: int | None = None
 
     def __post_init__(self) -> None:
+        if self.texts_at_once is not None and self.texts_at_once < 1:
+            raise InputError(
+                f"model.encoder.texts_at_once is {self.texts_at_once}: give 1 or more, such as 64, or null for all"
+            )
         if self.lora_rank is None:
             return
         for name in ("lora_rank", "lora_alpha"):
@@ -61,7 +69,10 @@ class EncoderConfig:
         Raises:
             InputError: if the model doesn't have the layers that are to be frozen, or to get adapters.
         """
-        encoder = TextEncoder(model, pooling=self.pooling, frozen_layers=self.frozen_layers, dropout=self.dropout)
+        encoder = TextEncoder(
+            model, pooling=self.pooling, frozen_layers=self.frozen_layers, dropout=self.dropout,
+            texts_at_once=self.texts_at_once,
+        )  # fmt: skip
         if self.lora_rank is not None:
             add_adapters(model, rank=self.lora_rank, alpha=self.lora_alpha)
         return encoder

@@ -20,6 +20,7 @@ from transformers import (
 
 from recall_lightning.errors import InputError
 from recall_lightning.models.encoder import TextEncoder
+from recall_lightning.modules.encoder_config import EncoderConfig
 
 PAD, CLS, VOCABULARY, DIM, LAYERS = 1, 2, 50, 8, 3  # RoBERTa counts positions from its padding token, 1
 SIZE = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "max_position_embeddings": 40}
@@ -218,3 +219,54 @@ def test_evaluation_draws_nothing(family):
     part = encoder(family, dropout=0.5).eval()
     ids, mask = texts(3, 7)
     assert part(ids, mask).equal(part(ids, mask))
+
+
+# -- texts at once -----------------------------------------------------------------------------------------------------
+
+
+@every_model
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("at_once", [1, 2, 50])
+def test_texts_that_are_encoded_again_for_the_gradient_get_the_same_one(family, dropout, at_once):
+    ids, mask = texts(3, 4, 4, 6, 7)
+    buckets = ((0, 3, 4), (3, 5, 7))
+    found = []
+    for texts_at_once in (None, at_once):
+        made = encoder(family, dropout=dropout, texts_at_once=texts_at_once).train()
+        if dropout and texts_at_once != 50:  # draws follow the parts: made equal by having the same parts
+            parts = [(a, min(a + at_once, b), width) for start, b, width in buckets for a in range(start, b, at_once)]
+        else:
+            parts = buckets
+        torch.manual_seed(3)
+        vectors = made.encode(ids, mask, tuple(parts) if texts_at_once is None else buckets)
+        (vectors.sin() * torch.arange(DIM)).sum().backward()
+        found.append((vectors, {n: p.grad for n, p in made.named_parameters() if p.grad is not None}))
+    (plain, its), (again, others) = found
+    torch.testing.assert_close(again, plain)
+    assert its.keys() == others.keys()
+    for name, gradient in its.items():
+        torch.testing.assert_close(others[name], gradient, atol=1e-4, rtol=1e-3)  # of numbers up to tens
+
+
+def test_activations_of_so_many_texts_are_kept():
+    ids, mask = texts(*[8] * 40)
+
+    def most_kept(texts_at_once):
+        kept = 0
+
+        def count(tensor):
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        made = encoder(texts_at_once=texts_at_once).train()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            made.encode(ids, mask, ((0, 40, 8),))
+        return kept
+
+    assert most_kept(4) < most_kept(None) / 5
+
+
+def test_no_text_at_once_is_refused():
+    with pytest.raises(InputError, match=r"model\.encoder\.texts_at_once is 0: give 1 or more, such as 64"):
+        EncoderConfig("bert", texts_at_once=0)
