@@ -3,16 +3,12 @@
 import logging
 import math
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from recall_lightning.auto import (
     CHANGES,
@@ -27,6 +23,7 @@ from recall_lightning.auto import (
     length_of_a_trial,
 )
 from recall_lightning.cli.flags import as_config, as_flags
+from recall_lightning.cli.short_runs import ShortRuns
 from recall_lightning.errors import InputError
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.whole import written_whole
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
 SEARCHING = 0.6  # of the time
 TRAINING = 0.7  # of what is left then; the rest is for what to fuse the model with
 ADVICE = "auto.yaml"  # beside the checkpoint
-TIMED = 8  # steps, by which an epoch is judged
 CHANNELS = ("item-knn", "user-knn", "tf-idf", "markov")  # what the model doesn't know by heart: pairs, and words
 
 log = logging.getLogger(__name__)
@@ -99,7 +95,7 @@ class Automatic:
         """The settings of the best short run, and how many epochs there is time for."""
         data, config = program.datamodule, program.config[str(program.subcommand)]
         data.setup()
-        self.sequences = data.sequences
+        self.runs = ShortRuns(self.given, self.parse, len(data.sequences))
         start: dict[str, Any] = {}
         for change in by_size(data.split.train.lengths, len(data.catalogue)):
             if self._open(change):
@@ -122,7 +118,7 @@ class Automatic:
                 f"trainer.max_epochs {epochs}: {most_epochs if most_epochs > 0 else 'no limit'} would take too long"
             )
             chosen["trainer.max_epochs"] = epochs
-        share = round(max(time_for, 1.01 / self.n_batches), 4)
+        share = round(max(time_for, 1.01 / self.runs.n_batches), 4)
         if share < 1:
             chosen["trainer.limit_train_batches"] = share
             self._say(f"trainer.limit_train_batches {share}: there isn't time for a whole epoch")
@@ -130,14 +126,14 @@ class Automatic:
 
     def _sample_where_slow(self, start: dict[str, Any], config: Any) -> None:
         """Judge an epoch by a few steps; where it takes too long over the whole catalogue, have a sample of it."""
-        self.epoch_seconds = self._judged(start)
+        self.epoch_seconds = self.runs.judged(start)
         whole = start.get("model.candidates", config["model"].candidates) == "catalogue"
         change = Change("", SAMPLED)
         if whole and self.epoch_seconds > SLOWEST * self.seconds and self._open(change):
             change = Change(f"an epoch over the whole catalogue would take {self.epoch_seconds:.0f} s", SAMPLED)
             start |= change.settings
             self._say(f"{_as_text(change.settings)}: {change.why}")
-            self.epoch_seconds = self._judged(start)
+            self.epoch_seconds = self.runs.judged(start)
 
     def _open(self, change: Change) -> bool:
         """Whether no flag has said already what a change would, of a key or of all that is under one."""
@@ -149,10 +145,11 @@ class Automatic:
         first = not self.length[0]
         if first:
             most = SEARCHING * self.left / FEWEST / 2  # seconds, for finding out how long a trial may be
-            self._short_run(settings, (1, min(1.0, most / max(self.epoch_seconds, 1e-9))))
+            share = min(1.0, most / max(self.epoch_seconds, 1e-9))
+            _, self.epoch_seconds = self.runs.trained(settings, 1, share)
             self.length = length_of_a_trial(SEARCHING * self.left, self.epoch_seconds, self.n_trials)
         try:
-            value = self._short_run(settings, self.length)
+            value, self.epoch_seconds = self.runs.trained(settings, *self.length)
         except ValueError as error:  # a change doesn't fit what else the config says, or diverges
             if first:
                 raise
@@ -164,50 +161,6 @@ class Automatic:
             part = "" if share == 1 else f", {share:.0%} of each"
             self._say(f"before any: {value:.4f}, in {epochs} epochs of {self.epoch_seconds:.0f} s{part}")
         return value
-
-    def _short_run(self, settings: Settings, length: tuple[int, float]) -> float:
-        """The best validation metric, of some epochs, each as far as a share of its batches."""
-        epochs, share = length
-        share = min(1.0, max(share, 1.01 / self.n_batches))
-        with tempfile.TemporaryDirectory() as folder:
-            quiet = {"checkpoint.dirpath": folder, "trainer.max_epochs": epochs, "early_stopping.patience": 2}
-            trainer, seconds = self._fitted(settings, quiet, share, kept=(ModelCheckpoint, EarlyStopping))
-            self.epoch_seconds = seconds / max(trainer.current_epoch, 1) / share
-            best = trainer.checkpoint_callback
-            if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
-                raise InputError(
-                    "auto.minutes: a short run came to no validation. Leave trainer.fast_dev_run, limit_val_batches, "
-                    "check_val_every_n_epoch and checkpoint.save_top_k as they are by default"
-                )
-            return float(best.best_model_score)
-
-    def _judged(self, settings: Settings) -> float:
-        """Seconds of an epoch's steps, by a few of them; this makes the text vectors, too, which others find kept."""
-        clock = _Clock()
-        quiet = {"trainer.max_epochs": 1, "trainer.limit_val_batches": 0}
-        self._fitted(settings, quiet, TIMED, more=[clock])
-        steps = clock.steps[1:] or clock.steps  # the first warms up
-        return self.n_batches * sum(steps) / max(len(steps), 1)
-
-    def _fitted(
-        self, settings: Settings, quiet: Settings, batches: int | float, *, kept: tuple[type, ...] = (),
-        more: Sequence[Callback] = (),
-    ) -> tuple[Trainer, float]:  # fmt: skip
-        """The Trainer of a run with settings, after so many batches an epoch (or a share of them), and its seconds."""
-        silent: dict[str, Any] = {
-            "trainer.logger": False, "trainer.enable_progress_bar": False, "auto.minutes": None
-        }  # fmt: skip
-        if batches != 1.0:
-            silent["trainer.limit_train_batches"] = batches
-        program = self.parse([*self.given, *as_flags({**settings, **silent, **quiet})])
-        trainer: Trainer = program.trainer
-        callbacks = [each for each in trainer.callbacks if isinstance(each, kept)]  # type: ignore[attr-defined]
-        trainer.callbacks = [*callbacks, *more]  # type: ignore[attr-defined]
-        self.n_batches = -(-len(self.sequences) // program.datamodule.batch_size)
-        began = time.monotonic()
-        with _silent("recall_lightning", "lightning.pytorch"):
-            trainer.fit(program.model, program.datamodule)
-        return trainer, time.monotonic() - began
 
     def _more_time(self) -> bool:
         return self.left > (1 - SEARCHING) * self.seconds
@@ -282,34 +235,6 @@ def advised(checkpoint: Path) -> list[str]:
             f"{path}: not as `fit --auto.minutes` left it ({type(error).__name__}). Delete it, or give --fuse"
         ) from error
     return [channel] if channel else []
-
-
-class _Clock(Callback):
-    """Seconds of each step, what waits for its batch included."""
-
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.last = time.monotonic()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.steps.append(time.monotonic() - self.last)
-        self.last = time.monotonic()
-
-
-@contextmanager
-def _silent(*names: str) -> Iterator[None]:
-    """No words but warnings of these loggers."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def minutes_of(program: "RecallCLI") -> float | None:

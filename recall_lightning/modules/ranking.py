@@ -1,0 +1,130 @@
+"""RankingModule: validates, tests and predicts by ranking the whole catalogue."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from recall_lightning.data.batches import EvalBatch, TrainBatch
+from recall_lightning.data.tokens import Tokens
+from recall_lightning.losses import RecallLoss
+from recall_lightning.metrics import RankingMetrics
+from recall_lightning.metrics.ranks import target_ranks
+from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
+from recall_lightning.modules.portable import PortableModule
+
+
+class RankingModule(PortableModule):
+    """Base of the modules that recommend: what happens outside of training.
+
+    Attributes:
+        loss: whose similarity ranks items.
+        val_metrics: of the whole catalogue's ranking, and
+        test_metrics: the same.
+        predict_k: items a user that `predict` gives.
+        tokens: of the catalogue's texts.
+        item_vectors: `(items, dim)` float32, as validation, test or prediction began.
+    """
+
+    loss: RecallLoss
+    val_metrics: RankingMetrics
+    test_metrics: RankingMetrics
+    predict_k: int
+    tokens: Tokens
+    item_vectors: Tensor
+
+    @torch.no_grad()
+    def refresh_cache(self) -> None:
+        """Encode every text of the catalogue with the present weights, unless that was done."""
+        if self._refreshed_at_step == self.global_step and self.trainer.training:
+            return
+        if self._refreshed_at_step >= 0 and not self.model.encoder.trained:
+            return
+        encoder = self.model.encoder
+        with self.trainer.precision_plugin.forward_context():
+            if encoder.trained:
+                vectors = encode_texts(encoder, self.tokens, self.device)
+            else:
+                digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
+                vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
+        self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
+        self._refreshed_at_step = self.global_step
+
+    def on_validation_epoch_start(self) -> None:
+        self.refresh_cache()
+        self.item_vectors = self.model.catalogue_vectors()
+        self.threshold.begin()
+
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def on_predict_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        self._rank(self.user_vectors(batch), batch, self.val_metrics)
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> dict[str, Tensor]:
+        """For callbacks: the targets' `ranks` `(batch, relevant)`, and `lists` of the best items `(batch, ks[0])`."""
+        longest = min(self.hparams["ks"][0], len(self.item_vectors))
+        return self._rank(self.user_vectors(batch), batch, self.test_metrics, list_length=longest)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val", self.val_metrics)
+        if not self.trainer.sanity_checking:  # of an untrained model's few users
+            self.log_dict({f"val/{name}": value for name, value in self.threshold.choose().items()})
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test", self.test_metrics)
+        self.log_dict({f"test/{name}": value for name, value in self.threshold.report().items()})
+
+    def predict_step(self, batch: EvalBatch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
+        users = self.user_vectors(batch)
+        added = self.added(users, batch)
+        scores, rows = top_k(
+            users, self.item_vectors, self.loss.similarity, k=self.predict_k, added=added, known=batch.known
+        )
+        return batch.users, rows, scores
+
+    def user_vectors(self, batch: EvalBatch) -> Tensor:
+        """`(batch, dim)` float32: the users of a batch, by the current `item_vectors`."""
+        return self._user_vectors(self.item_vectors, batch.history, batch)[:, -1].float()
+
+    def added(self, users: Tensor, batch: EvalBatch) -> Callable[[slice], Tensor] | None:
+        """What `score_chunks` is to add to the scores of a batch's `user_vectors`; None for nothing."""
+        return self.model.bonus(users, batch.history)
+
+    def _rank(
+        self, users: Tensor, batch: EvalBatch, metrics: RankingMetrics, *, list_length: int = 0
+    ) -> dict[str, Tensor]:
+        ranks, lists = [], []
+        for scores, targets in self._scores(users, batch):
+            ranks.append(target_ranks(scores, targets))
+            metrics.update_ranks(ranks[-1])
+            self.threshold.update(scores, targets)
+            if list_length:
+                best, rows = best_columns(scores, list_length)
+                lists.append(rows.masked_fill(best == -torch.inf, -1))
+        return {"ranks": torch.cat(ranks)} | ({"lists": torch.cat(lists)} if lists else {})
+
+    def _scores(self, users: Tensor, batch: EvalBatch) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scores `(some users, items)` and targets of a few users at a time."""
+        added, similarity = self.added(users, batch), self.loss.similarity
+        for chunk, scores in score_chunks(users, self.item_vectors, similarity, added=added, known=batch.known):
+            yield scores, batch.targets[chunk]
+
+    def _log_metrics(self, stage: str, metrics: RankingMetrics) -> None:
+        bar = f"recall@{self.hparams['ks'][0]}"
+        for name, value in metrics.compute().items():  # the same on every process: the metric has summed over them
+            self.log(f"{stage}/{name}", value, prog_bar=name == bar)
+        metrics.reset()
+
+    def _user_vectors(self, items: Tensor, history: Tensor, batch: TrainBatch | EvalBatch) -> Tensor:
+        """`(batch, positions, dim)` float: one position where the tower reads text, else every one."""
+        if self.model.user_tower.reads_text:
+            assert batch.history_tokens is not None
+            return self.model.users_of_texts(batch.history_tokens.ids, batch.history_tokens.mask)
+        return self.model.users(items, history)
