@@ -178,10 +178,11 @@ class RecallDataModule(L.LightningDataModule):
         held = self.split.held_items
         trainable = np.flatnonzero(~held) if held is not None and held.any() else None
         n_trainable = None if trainable is None else len(trainable)
+        n_processes = self.trainer.world_size if self.trainer else 1  # a step's items are those of all
         return kind(
             train=self.split.train,
             tokens=self.tokens,
-            log_q=log_batch_chance(counts, drawn, self.n_negatives, n_trainable),
+            log_q=log_batch_chance(counts, drawn * n_processes, self.n_negatives * n_processes, n_trainable),
             spans=spans,
             n_negatives=self.n_negatives,
             trainable=trainable,

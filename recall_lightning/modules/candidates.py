@@ -8,6 +8,7 @@ from torch import Tensor
 from recall_lightning.data.batches import TrainBatch
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.scoring import members
+from recall_lightning.modules.joined import BatchItems, Gather, joined
 
 
 class StepItems(NamedTuple):
@@ -17,15 +18,21 @@ class StepItems(NamedTuple):
         vectors: `(candidates, dim)` float.
         rows: `(candidates,)` int64 rows of the training's items, -1 for new ones and those that this step takes for
             such.
-        of_batch: `(distinct,)` int64: where the batch's items stand among them; None: in their order.
+        items: `(candidates,)` int64 catalogue rows.
+        of_batch: `(distinct,)` int64: where the batch's items stand among them.
+        log_q: `(candidates,)` float32 as of `TrainBatch`; None where every candidate is always there.
     """
 
     vectors: Tensor
     rows: Tensor
-    of_batch: Tensor | None
+    items: Tensor
+    of_batch: Tensor
+    log_q: Tensor | None
 
 
-def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool) -> StepItems:
+def step_items(
+    model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool, gather: Gather | None = None
+) -> StepItems:
     """Make the candidates' vectors, a share of them taken for new items.
 
     Args:
@@ -33,37 +40,41 @@ def step_items(model: RecallModel, batch: TrainBatch, *, whole: bool, keep: bool
         batch: the step's items.
         whole: whether the whole catalogue that may be trained on is a candidate, or the batch's items alone.
         keep: whether the cache keeps what is encoded.
+        gather: of several processes, whose items are all the step's; None for one process.
     """
-    encoded, rest = batch.items[: batch.n_encoded], batch.items[batch.n_encoded :]
-    if model.encoder.trained:
-        fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
-        if keep:
-            model.cache.write(encoded, fresh)
-        if batch.shares is not None:
-            fresh = fresh.detach().lerp(fresh, batch.shares[:, None])  # the same vectors, a share of the gradient
-    else:
-        fresh = model.cache.vectors[encoded]
+    own = BatchItems(batch.items[: batch.n_encoded], _fresh(model, batch), batch.items[batch.n_encoded :], batch.log_q)
+    if gather is not None and (model.encoder.trained or not whole):
+        own = joined(own, gather)
+    if keep and model.encoder.trained:
+        model.cache.write(own.encoded, own.fresh)
     if whole:
-        texts, rows = model.cache.read_with(encoded, fresh), model.rows
-        of_batch = batch.items
-        if batch.trainable is not None:
-            texts, rows = texts[batch.trainable], rows[batch.trainable]
-            of_batch = torch.searchsorted(batch.trainable, batch.items)
+        texts = model.cache.read_with(own.encoded, own.fresh)
+        every = torch.arange(model.n_items, device=texts.device)
+        items = every if batch.trainable is None else batch.trainable
+        texts = texts if batch.trainable is None else texts[items]
     else:
-        texts, rows = torch.cat([fresh, model.cache.vectors[rest].to(fresh.dtype)]), model.rows[batch.items]
-        of_batch = None
-    rows = model.item_tower.drop(rows)
-    return StepItems(model.item_tower(texts, rows), rows, of_batch)
+        items = torch.cat([own.encoded, own.rest])
+        texts = torch.cat([own.fresh, model.cache.vectors[own.rest].to(own.fresh.dtype)])
+    place = torch.full((model.n_items,), -1, device=items.device).scatter(0, items, torch.arange(len(items)).to(items))
+    rows = model.item_tower.drop(model.rows[items])
+    return StepItems(model.item_tower(texts, rows), rows, items, place[batch.items], None if whole else own.log_q)
 
 
-def known_candidates(batch: TrainBatch, n_items: int, *, whole: bool) -> Tensor:
-    """`(batch, candidates)` bool: the users' positives among the candidates; arguments as of `step_items`."""
-    known = members(batch.known, n_items)
-    if whole:
-        return known if batch.trainable is None else known[:, batch.trainable]
-    return known[:, batch.items]
+def _fresh(model: RecallModel, batch: TrainBatch) -> Tensor:
+    """`(n_encoded, text_dim)` float: the text vectors of the batch's first items."""
+    if not model.encoder.trained:
+        return model.cache.vectors[batch.items[: batch.n_encoded]]
+    fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
+    if batch.shares is not None:
+        fresh = fresh.detach().lerp(fresh, batch.shares[:, None])  # the same vectors, a share of the gradient
+    return fresh
 
 
-def placed(local: Tensor, rows: Tensor | None) -> Tensor:
+def known_candidates(batch: TrainBatch, n_items: int, items: Tensor) -> Tensor:
+    """`(batch, candidates)` bool: the users' positives among the candidates, `(candidates,)` int64 catalogue rows."""
+    return members(batch.known, n_items)[:, items]
+
+
+def placed(local: Tensor, rows: Tensor) -> Tensor:
     """Rows of a batch's items, as rows of the candidates; -1 stays."""
-    return local if rows is None else torch.where(local >= 0, rows[local.clamp(min=0)], -1)
+    return torch.where(local >= 0, rows[local.clamp(min=0)], -1)

@@ -20,7 +20,7 @@ from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.user_tower import UserTower
-from recall_lightning.modules.candidates import known_candidates, placed, step_items
+from recall_lightning.modules.candidates import known_candidates, placed
 from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.inner_loop_config import InnerLoopConfig
@@ -149,20 +149,18 @@ class MAMLRecallModule(RecallModule):
         Returns:
             `loss`; and for callbacks `support_losses` `(steps + 1,)` and `query_losses` `(steps counted,)`.
         """
-        whole, config = self.candidates == "catalogue", self.inner_loop
-        items, kept, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
-        log_q = None if whole else batch.log_q
+        config, step = self.inner_loop, self._step_items(batch)
         users, inner = self.adaptation.run(
-            items, placed(batch.history, rows), log_q=log_q, second_order=not config.first_order
+            step.vectors, placed(batch.history, step.of_batch), log_q=step.log_q, second_order=not config.first_order
         )
-        targets, known = placed(batch.targets, rows), known_candidates(batch, self.model.n_items, whole=whole)
+        targets, known = placed(batch.targets, step.of_batch), known_candidates(batch, self.model.n_items, step.items)
         counted = users[1:] if config.query_loss == "every" else users[-1:]
         queries = [
             self.loss.nll(
-                *with_positions(vectors, items, targets),
-                log_q,
+                *with_positions(vectors, step.vectors, targets),
+                step.log_q,
                 known,
-                bonus=self._bonus(vectors[:, None], batch, kept),
+                bonus=self._bonus(vectors[:, None], batch, step.rows),
             )
             for vectors in counted
         ]
@@ -174,7 +172,7 @@ class MAMLRecallModule(RecallModule):
                 f"{config.rate}, or model.optimizer.tower_lr"
             )
         return {
-            "loss": self._logged(nll, items),
+            "loss": self._logged(nll * self._share(targets), step.vectors),
             "support_losses": torch.stack([loss.detach().mean() for loss in inner]),
             "query_losses": torch.stack([query.detach() for query in queries]),
         }

@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from recall_lightning.models.prior import PlusPrior
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.transitions import Bonus
 from recall_lightning.models.user_tower import TransformerTower, UserTower
-from recall_lightning.modules.candidates import known_candidates, placed, step_items
+from recall_lightning.modules.candidates import StepItems, known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
@@ -190,14 +191,30 @@ class RecallModule(RankingModule):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch of histories."""
-        whole = self.candidates == "catalogue"
-        items, kept, rows = step_items(self.model, batch, whole=whole, keep=self._cached)
-        users = self._user_vectors(items, placed(batch.history, rows), batch)  # (batch, positions, dim)
-        targets, log_q = placed(batch.targets, rows), None if whole else batch.log_q
-        known = known_candidates(batch, self.model.n_items, whole=whole)
-        bonus = self._bonus(users, batch, kept)
-        nll = self.loss.nll(*with_positions(users, items, targets), log_q, known, bonus=bonus)
-        return self._logged(nll, items)
+        step = self._step_items(batch)
+        users = self._user_vectors(step.vectors, placed(batch.history, step.of_batch), batch)  # (batch, positions, dim)
+        targets, known = placed(batch.targets, step.of_batch), known_candidates(batch, self.model.n_items, step.items)
+        bonus = self._bonus(users, batch, step.rows)
+        nll = self.loss.nll(*with_positions(users, step.vectors, targets), step.log_q, known, bonus=bonus)
+        return self._logged(nll * self._share(targets), step.vectors)
+
+    def _step_items(self, batch: TrainBatch) -> StepItems:
+        """The candidates of a step, of all processes' batches where there are several."""
+        gather = None if self.trainer.world_size == 1 else partial(self._gathered, gradient=True)
+        return step_items(self.model, batch, whole=self.candidates == "catalogue", keep=self._cached, gather=gather)
+
+    def _share(self, targets: Tensor) -> Tensor | float:
+        """What this process's mean over its targets counts for, so that the mean over processes is that over all."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        n_targets = (targets >= 0).sum()
+        return n_targets / self._gathered(n_targets).float().mean().clamp(min=1)
+
+    def _gathered(self, tensor: Tensor, *, gradient: bool = False) -> Tensor:
+        """`(processes, ...)`: what all processes have in the place of a tensor, of one shape."""
+        gathered = self.all_gather(tensor, sync_grads=gradient and tensor.requires_grad)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def _bonus(self, users: Tensor, batch: TrainBatch, candidates: Tensor) -> Bonus | None:
         """What was counted adds to the scores of a step's candidates, told by `StepItems.rows`."""

@@ -1,0 +1,65 @@
+"""What tests of several processes run in each of them."""
+
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+from meta_runs import data_module, maml
+from torch.optim import SGD
+
+from recall_lightning import ItemTower, RecallDataModule, RecallLoss, RecallModule, TransformerTower
+from recall_lightning.data.episodes import EpisodeConfig
+from recall_lightning.modules.encoder_config import EncoderConfig
+from recall_lightning.modules.inner_loop_config import InnerLoopConfig
+
+
+class Kept(L.Callback):
+    """Keeps the first step's gradient, as every process has it after they were averaged."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_after_backward(self, trainer, module):
+        if trainer.global_step == 0 and trainer.global_rank == trainer.world_size - 1:
+            torch.save({name: p.grad for name, p in module.named_parameters() if p.grad is not None}, self.path)
+
+
+def run(case, processes, movielens, encoder, folder):
+    """Train for two steps of 16 users in all, then validate; leaves gradient and metrics as files."""
+    torch.set_num_threads(1)
+    L.seed_everything(0, verbose=False)
+    config = EncoderConfig(str(encoder), dropout=0.0)
+    whole = {"candidates": "catalogue"}
+    settings = {"batch_size": 16 // processes, "max_encoded_items": 10_000}
+    if case == "maml":
+        episodes = EpisodeConfig(min_support=4, max_support=4, n_queries=3)
+        data = data_module(movielens, encoder, episodes=episodes, **settings)
+        loop = InnerLoopConfig(steps=2)
+        module = maml(
+            encoder, user_tower=TransformerTower(1, 2, dropout=0.0), inner_loop=loop, encoder={"dropout": 0.0}
+        )
+    else:
+        data = data_module(movielens, encoder, RecallDataModule, **settings)
+        more = whole | {"prior": True, "transitions": True} if case == "catalogue" else {}
+        item_tower = ItemTower(16, residual=True, residual_dropout=0.0)
+        module = RecallModule(
+            config, TransformerTower(1, 2, dropout=0.0), item_tower, RecallLoss(temperature=0.1), **more
+        )
+    module.configure_optimizers = lambda: SGD(module.parameters(), lr=0.1)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", max_epochs=1,
+        limit_train_batches=2, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+        default_root_dir=folder, callbacks=[Kept(folder / f"{case}-{processes}.grad")],
+    )  # fmt: skip
+    trainer.fit(module, data)
+    if trainer.global_rank == 0:
+        torch.save(
+            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")},
+            folder / f"{case}-{processes}.metrics",
+        )
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:]))

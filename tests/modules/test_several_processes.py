@@ -1,0 +1,83 @@
+"""Several processes learn what one would learn of their batches joined, and measure what it would."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recall_lightning.modules.joined import BatchItems, first_of_each, joined
+
+SCRIPT = Path(__file__).with_name("several_processes.py")
+
+
+def run(case, processes, movielens, tiny_encoder, folder):
+    arguments = [case, str(processes), str(movielens), str(tiny_encoder), str(folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return torch.load(folder / f"{case}-{processes}.grad"), torch.load(folder / f"{case}-{processes}.metrics")
+
+
+@pytest.mark.parametrize("case", ["batch", "catalogue", "maml"])
+def test_two_processes_have_the_gradient_and_the_metrics_of_one_with_the_joined_batch(
+    movielens, tiny_encoder, tmp_path, case
+):
+    (alone, measured), (shared, others) = (run(case, n, movielens, tiny_encoder, tmp_path) for n in (1, 2))
+    assert alone.keys() == shared.keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+    assert any(gradient.abs().max() > 1e-3 for name, gradient in alone.items() if "encoder" in name)
+    assert measured.keys() == others.keys()
+    assert {name: pytest.approx(value, abs=1e-5) for name, value in measured.items()} == others
+
+
+@given(st.lists(st.integers(-1, 5), max_size=12))
+def test_each_row_is_kept_where_it_stands_first(rows):
+    kept = first_of_each(torch.tensor(rows, dtype=torch.int64)).tolist()
+    assert kept == [place for place, row in enumerate(rows) if row >= 0 and row not in rows[:place]]
+
+
+def of_all(parts):
+    """`joined` on as many threads as there are parts, each of which waits for the others where it gathers."""
+    given, barrier = [None] * len(parts), Barrier(len(parts))
+
+    def on(process):
+        def gather(tensor):
+            given[process] = tensor
+            barrier.wait(timeout=10)
+            found = torch.stack(given)
+            barrier.wait(timeout=10)
+            return found
+
+        return joined(parts[process], gather)
+
+    with ThreadPoolExecutor(len(parts)) as threads:
+        return list(threads.map(on, range(len(parts))))
+
+
+def items_of(encoded, rest):
+    """Text vectors and log q tell rows and, by what follows the point, the process."""
+    vectors = torch.tensor(encoded)[:, None]
+    return BatchItems(vectors[:, 0].long(), vectors, torch.tensor(rest).long(), torch.tensor([*encoded, *rest]))
+
+
+def test_what_several_processes_encoded_counts_once_by_the_first_and_comes_before_what_none_did():
+    for found in of_all([items_of([3.0, 5.0], [1.0, 7.0]), items_of([5.5, 1.5, 2.5], [3.5])]):
+        assert found.encoded.tolist() == [3, 5, 1, 2]
+        assert found.fresh.flatten().tolist() == [3.0, 5.0, 1.5, 2.5]
+        assert found.rest.tolist() == [7]
+        assert found.log_q.tolist() == [3.0, 5.0, 1.5, 2.5, 7.0]
