@@ -48,7 +48,7 @@ def score_chunks(
     memory = left.new_empty(min(step, len(users)), len(items))
     for start in range(0, len(users), step):
         chunk = slice(start, min(start + step, len(users)))
-        scores = _finite_scores(left[chunk], right, similarity, chunk, memory)
+        scores = _finite_scores(left[chunk], right, similarity, chunk, memory[: chunk.stop - chunk.start])
         if added is not None:
             scores += added(chunk).to(scores.dtype)
         yield chunk, set_aside(scores, known=None if known is None else known[chunk], candidates=candidates)
@@ -186,7 +186,7 @@ def _factors(users: Tensor, items: Tensor, similarity: Similarity) -> tuple[Tens
 @torch.no_grad()
 def _finite_scores(left: Tensor, right: Tensor, similarity: Similarity, chunk: slice, memory: Tensor) -> Tensor:
     with torch.autocast(left.device.type, enabled=False):
-        scores = similarity.product(left, right, memory[: len(left)])
+        scores = similarity.product(left, right, memory)
     if scores.numel() and scores.amax().isnan():
         raise ValueError(
             f"scores of users {chunk.start} to {chunk.stop - 1} contain NaN: the weights have diverged. Use an earlier "

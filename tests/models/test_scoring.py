@@ -168,3 +168,17 @@ def test_groups_are_looked_through_where_rows_are_wide():
     assert values.equal(expected.values[:, :10])
     assert found[0, 0] == 64 * 25 + 6
     assert found[1].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("gradient", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_scores_may_be_overwritten_whether_or_not_the_caller_takes_gradients(gradient):
+    users = torch.ones(3, 2, requires_grad=True)
+    with gradient():
+        found = []
+        for _, scores in score_chunks(
+            users, torch.ones(4, 2), Dot(), added=lambda chunk: torch.ones(1, 4), known=tensor([[0], [1], [-1]]),
+            scores_at_once=4,
+        ):  # fmt: skip
+            scores += 1
+            found.append(scores.tolist()[0])
+    assert found == [[-INF, 4.0, 4.0, 4.0], [4.0, -INF, 4.0, 4.0], [4.0] * 4]
