@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-import torch
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -21,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.episode_datamodule import EpisodeDataModule
@@ -165,8 +165,7 @@ def run(given: list[str]) -> None:
         InputError: if a key, a value or a file can't be used.
     """
     quiet_libraries()
-    if not torch.cuda.is_available():  # there it would cost digits; a CPU's products stay as exact, but are oneDNN's
-        torch.set_float32_matmul_precision("medium")
+    fast_products()
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
         auto = _automatic(arguments) if given[0] == "fit" else None
