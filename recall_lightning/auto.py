@@ -52,10 +52,11 @@ CHANGES = (
     Change("little data: slower steps", {"model.optimizer.tower_lr": 0.0005}),
 )  # fmt: skip
 
-SAMPLED: Settings = {  # what a model does without the whole catalogue, and without what goes with it alone
-    "model.candidates": "batch", "data.n_negatives": 2048, "data.sort_by_length": False, "model.transitions": False,
+SAMPLED: Settings = {"model.candidates": "batch", "data.n_negatives": 2048, "data.sort_by_length": False}
+UNCOUNTED: Settings = {
+    "model.transitions": False,
     "model.neighbours": False,
-}  # fmt: skip
+}  # which score the whole catalogue at first
 
 
 def by_size(lengths: Ints, n_items: int) -> list[Change]:
@@ -70,7 +71,7 @@ def by_size(lengths: Ints, n_items: int) -> list[Change]:
     changes = [Change(f"nine in ten histories have at most {long} items", {"data.max_history": history})]
     if n_items > MOST_CANDIDATES:
         why = f"{n_items:,} items: a softmax over all of them would take most of a step"
-        changes.append(Change(why, SAMPLED))
+        changes.append(Change(why, {**SAMPLED, **UNCOUNTED}))
     return changes
 
 

@@ -49,8 +49,8 @@ class RecallModule(RankingModule):
         prior: whether scores start from how popular items are at such a place of a history: what short histories leave
             open. It needs a user tower that reads item vectors.
         transitions: whether what followed the newest items of histories in training is a part of the score, with a
-            weight that is learned: what short histories are too few to teach a tower. It needs `candidates: catalogue`
-            and a user tower that reads item vectors.
+            weight that is learned: what short histories are too few to teach a tower. It needs a user tower that reads
+            item vectors.
         neighbours: the same of what else was taken by those who took a history's items, in whichever order: for short
             histories, and for such whose order says little.
         new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At
@@ -105,10 +105,8 @@ class RecallModule(RankingModule):
             raise InputError("model.prior is true, but the user tower reads text: choose another tower, or false")
         self.transitions, self.neighbours = transitions, neighbours
         for name, given in (("transitions", transitions), ("neighbours", neighbours)):
-            if given and (self._towers[1].reads_text or candidates != "catalogue"):
-                raise InputError(
-                    f"model.{name} is true: it needs model.candidates catalogue and a tower that reads item vectors"
-                )
+            if given and self._towers[1].reads_text:
+                raise InputError(f"model.{name} is true, but the user tower reads text: choose another tower, or false")
         self.init_from = init_from
         # in a tuple, so that it is no part of this module, and is let go once its weights are taken
         self._start = (None if init_from is None else RecallModule.load_from_checkpoint(init_from),)

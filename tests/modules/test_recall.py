@@ -80,6 +80,7 @@ def assert_equal_weights(one, other):
         (TransformerTower(1, 2), {"prior": True, "transitions": True}, {}),
         (MeanTower(), {"transitions": True, "loss": BinaryRecallLoss()}, {}),
         (MeanTower(), {"neighbours": True, "loss": BinaryRecallLoss()}, {}),
+        (MeanTower(), {"neighbours": True, "transitions": True, "candidates": "batch"}, {"n_negatives": 9}),
         (TransformerTower(1, 2), {"prior": True, "transitions": True, "neighbours": True}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": -1}}, {}),
         (TransformerTower(1, 2), {"encoder": {"frozen_layers": 1, "pooling": "cls"}}, {}),
@@ -258,11 +259,10 @@ def test_a_prior_needs_a_tower_that_reads_item_vectors(tiny_encoder):
         module(tiny_encoder, user_tower=TextTower(), prior=True)
 
 
-@pytest.mark.parametrize("wrong", [{"user_tower": TextTower()}, {"candidates": "batch"}])
 @pytest.mark.parametrize("part", ["transitions", "neighbours"])
-def test_what_is_counted_needs_the_whole_catalogue_and_a_tower_that_reads_item_vectors(tiny_encoder, part, wrong):
-    with pytest.raises(InputError, match=rf"^model\.{part} is true: it needs model.candidates catalogue"):
-        module(tiny_encoder, **{part: True}, **wrong)
+def test_what_is_counted_needs_a_tower_that_reads_item_vectors(tiny_encoder, part):
+    with pytest.raises(InputError, match=rf"^model\.{part} is true, but the user tower reads text: choose another"):
+        module(tiny_encoder, **{part: True}, user_tower=TextTower())
 
 
 def test_what_regularizers_look_at_is_not_how_popular_items_are(movielens, tiny_encoder, tmp_path):
