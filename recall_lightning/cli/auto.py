@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from recall_lightning.data.datamodule import RecallDataModule
 
 SEARCHING = 0.6  # of the time
-TRAINING = 0.7  # of what is left then; the rest is for what to fuse the model with
+TRAINING = 0.6  # of what is left then; the rest is for what to fuse the model with
 ADVICE = "auto.yaml"  # beside the checkpoint
-CHANNELS = ("item-knn", "user-knn", "tf-idf", "markov")  # what the model doesn't know by heart: pairs, and words
+CHANNELS = ("ease", "item-knn", "user-knn", "tf-idf", "markov")  # what the model doesn't know by heart
 
 log = logging.getLogger(__name__)
 
