@@ -53,10 +53,8 @@ CHANGES = (
 )  # fmt: skip
 
 SAMPLED: Settings = {"model.candidates": "batch", "data.n_negatives": 2048, "data.sort_by_length": False}
-UNCOUNTED: Settings = {
-    "model.transitions": False,
-    "model.neighbours": False,
-}  # which score the whole catalogue at first
+# these score the whole catalogue before a sample of it is taken
+UNCOUNTED: Settings = {"model.transitions": False, "model.neighbours": False}
 
 
 def by_size(lengths: Ints, n_items: int) -> list[Change]:

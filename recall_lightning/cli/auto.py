@@ -125,9 +125,7 @@ class Automatic:
         return chosen
 
     def _sample_where_slow(self, start: dict[str, Any], config: Any) -> None:
-        """Judge an epoch by a few steps; where it takes too long over the whole catalogue, have a sample if that is
-        faster.
-        """
+        """Judge an epoch by a few steps; where the whole catalogue takes too long, have a sample if that is faster."""
         self.epoch_seconds = whole = self.runs.judged(start)
         searched = start.get("model.candidates", config["model"].candidates) == "catalogue"
         if not searched or whole <= SLOWEST * self.seconds or not self._open(Change("", SAMPLED)):

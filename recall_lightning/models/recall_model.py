@@ -109,16 +109,10 @@ class RecallModel(nn.Module):
         return users
 
     @property
-    def counted(self) -> list[Transitions]:
-        """The parts of the score that were counted: transitions, neighbours, both or none."""
-        return [part for part in (self.transitions, self.neighbours) if part is not None]
-
-    def counted_bonus(
-        self, users: Tensor, history: Tensor, targets: Tensor | None, columns: Tensor | None
-    ) -> Bonus | None:
-        """What `counted` adds to scores, arguments as of `Transitions`; None for a model without."""
-        parts = [part(users, history, targets, columns) for part in self.counted]
-        return Bonus.joined(parts) if parts else None
+    def counted(self) -> dict[str, Transitions]:
+        """The parts of the score that were counted, by name: transitions, neighbours, both or none."""
+        parts = {"transitions": self.transitions, "neighbours": self.neighbours}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def bonus(self, users: Tensor, history: Tensor, rows: Tensor | None = None) -> Callable[[slice], Tensor] | None:
         """What is added to the scores of users, some of whom at a time: what was counted, and the boost of new items.
@@ -134,7 +128,9 @@ class RecallModel(nn.Module):
         if not self.counted and self.new_boost == 0:
             return None
         columns = self.rows if rows is None else self.known_rows(rows)
-        made = self.counted_bonus(users[:, None], self.known_rows(history), None, columns)
+        known = self.known_rows(history)
+        parts = [part(users[:, None], known, None, columns) for part in self.counted.values()]
+        made = Bonus.joined(parts) if parts else None
         boost = self.new_boost * (columns < 0)
 
         def added(chunk: slice) -> Tensor:

@@ -55,7 +55,8 @@ def step_items(
     else:
         items = torch.cat([own.encoded, own.rest])
         texts = torch.cat([own.fresh, model.cache.vectors[own.rest].to(own.fresh.dtype)])
-    place = torch.full((model.n_items,), -1, device=items.device).scatter(0, items, torch.arange(len(items)).to(items))
+    places = torch.arange(len(items), device=items.device)
+    place = torch.full((model.n_items,), -1, device=items.device).scatter(0, items, places)
     rows = model.item_tower.drop(model.rows[items])
     return StepItems(model.item_tower(texts, rows), rows, items, place[batch.items], None if whole else own.log_q)
 

@@ -50,7 +50,8 @@ class RecallModule(RankingModule):
             open. It needs a user tower that reads item vectors.
         transitions: whether what followed the newest items of histories in training is a part of the score, with a
             weight that is learned: what short histories are too few to teach a tower. It needs a user tower that reads
-            item vectors.
+            item vectors. A step first scores the whole catalogue by it, also under `candidates: batch`: its time and
+            memory grow with the catalogue.
         neighbours: the same of what else was taken by those who took a history's items, in whichever order: for short
             histories, and for such whose order says little.
         new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At
@@ -216,13 +217,13 @@ class RecallModule(RankingModule):
 
     def _bonus(self, users: Tensor, batch: TrainBatch, candidates: Tensor) -> Bonus | None:
         """What was counted adds to the scores of a step's candidates, told by `StepItems.rows`."""
+        if not self.model.counted:
+            return None
         history, targets = (placed(part, batch.items) for part in (batch.history, batch.targets))
-        bonus = self.model.counted_bonus(users, history, targets, candidates)
-        if bonus is not None:
-            names = [name for name in ("transitions", "neighbours") if getattr(self, name)]
-            for name, mean in zip(names, bonus.weights.mean((0, 1)).unbind(), strict=True):
-                self.log(f"train/{name}", mean / self.model.counted[0].temperature)
-        return bonus
+        parts = {name: part(users, history, targets, candidates) for name, part in self.model.counted.items()}
+        for name, bonus in parts.items():
+            self.log(f"train/{name}", bonus.weights.mean() / self.model.counted[name].temperature)
+        return Bonus.joined(list(parts.values()))
 
     def _logged(self, nll: Tensor, items: Tensor) -> Tensor:
         """The whole loss of a step, its likelihood part with what the regularizers charge for."""
@@ -251,7 +252,7 @@ class RecallModule(RankingModule):
         """The encoder's weights, and those of the towers and the loss."""
         config, encoder = self.optimizer_config, list(self.model.encoder.parameters())
         model = self.model
-        parts = [model.item_tower, model.user_tower, self.loss, *model.counted]
+        parts = [model.item_tower, model.user_tower, self.loss, *model.counted.values()]
         towers = [parameter for part in parts for parameter in part.parameters()]
         return [
             ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)

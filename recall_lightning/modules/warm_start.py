@@ -92,10 +92,9 @@ def take_over(module: "RecallModule", start: "RecallModule", name: str, *, items
     for part in ("item_tower", "user_tower"):
         own, given = getattr(module.model, part), getattr(start.model, part).state_dict()
         own.load_state_dict(_taken(own.state_dict(), given, f"{name}: model.{part}", items=items))
-    for part in ("transitions", "neighbours"):
-        own, given = getattr(module.model, part), getattr(start.model, part)
-        if own is not None and given is not None:
-            own.load_state_dict(given.state_dict())
+    for part, its in start.model.counted.items():
+        if part in module.model.counted:
+            module.model.counted[part].load_state_dict(its.state_dict())
     own_loss = module.loss.state_dict()
     module.loss.load_state_dict(own_loss | {k: v for k, v in start.loss.state_dict().items() if k in own_loss})
 

@@ -302,7 +302,7 @@ def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(wi
     assert found.table.equals(Recommender(module).recommend({"zoe": ["heat", "alien"], "yan": ["007"]}, k=9).table)
     history = torch.tensor([[loaded.pool.row("heat"), loaded.pool.row("alien")]])
     user = module.model.users(loaded.vectors, history)[:, -1].detach()
-    parts = [part(user[:, None], history).of(torch.tensor([0]))[0] for part in module.model.counted]
+    parts = [part(user[:, None], history).of(torch.tensor([0]))[0] for part in module.model.counted.values()]
     added = sum(parts).tolist()
     assert len(parts) == 2
     similar = torch.nn.functional.cosine_similarity(user, loaded.vectors).tolist()

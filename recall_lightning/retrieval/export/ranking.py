@@ -59,12 +59,7 @@ def similarity_of_texts(similarity: Similarity) -> str | None:
 def left_out(recommender: Recommender) -> str | None:
     """What of the model's scores no vector holds, as a line for the user; None for nothing."""
     model = recommender.module.model
-    has = {
-        "transitions": model.transitions is not None,
-        "neighbours": model.neighbours is not None,
-        "new_boost": model.new_boost != 0,
-    }
-    parts = [name for name in has if has[name]]
+    parts = [*model.counted, *(["new_boost"] if model.new_boost else [])]
     if not parts:
         return None
     return (
