@@ -27,7 +27,8 @@ class SASRec(Contender):
 
     Kang and McAuley, ICDM 2018, with the cross-entropy over the whole catalogue that Klenitskiy and Vasilev (RecSys
     2023) and Petrov and Macdonald (RecSys 2023) found to lift it well above its published figures. It trains until the
-    validation recall@10 has not risen for `patience` epochs, and keeps the best epoch's weights.
+    validation recall@10 has not risen for `patience` epochs, and keeps the best epoch's weights. A GPU is used where
+    there is one.
 
     Args:
         dim: width of the embeddings.
@@ -70,11 +71,13 @@ class SASRec(Contender):
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         held = data.split.held_items
-        self.held = None if held is None else torch.from_numpy(held)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.held = None if held is None else torch.from_numpy(held).to(device)
         self.counts = torch.from_numpy(np.bincount(train.items, minlength=len(data.catalogue)))
-        self.items = nn.Parameter(torch.randn(len(data.catalogue), self.dim) * self.dim**-0.5)
+        self.items = nn.Parameter((torch.randn(len(data.catalogue), self.dim) * self.dim**-0.5).to(device))
         self.tower = TransformerTower(layers=2, heads=2, dropout=self.dropout)
         self.tower.shape(self.dim, self.max_history)
+        self.tower.to(device)
         optimizer = torch.optim.Adam([self.items, *self.tower.parameters()], lr=self.learning_rate, betas=(0.9, 0.98))
         cut = sequences(train, self.max_history)
         best, best_recall, best_epoch = self._weights(), -1.0, 0
@@ -83,7 +86,7 @@ class SASRec(Contender):
             started, total, n_steps = time.perf_counter(), 0.0, 0
             for history, targets in self._batches(train, cut, rng):
                 optimizer.zero_grad()
-                loss = self._loss(history, targets)
+                loss = self._loss(history.to(device), targets.to(device))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total, n_steps = total + loss.item(), n_steps + 1
@@ -102,7 +105,8 @@ class SASRec(Contender):
 
     def score(self, batch: EvalBatch) -> Tensor:
         self.tower.eval()
-        scores = self._users(last_of(batch.history, self.max_history))[:, -1] @ self.items.T
+        history = last_of(batch.history, self.max_history).to(self.items.device)
+        scores = (self._users(history)[:, -1] @ self.items.T).cpu()
         scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
         scores[(batch.history < 0).all(1)] = self.counts.to(scores.dtype)  # of whom nothing is known: popularity
         return scores
