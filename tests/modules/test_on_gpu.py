@@ -100,8 +100,9 @@ def test_a_meta_trained_model_learns_the_same(folder, tiny_encoder):
     def run(accelerator):
         torch.manual_seed(0)
         module = MAMLRecallModule(
-            EncoderConfig(str(tiny_encoder), dropout=0.0), user_tower=STEADY, item_tower=ItemTower(16), prior=True,
-            candidates="catalogue", transitions=True,
+            EncoderConfig(str(tiny_encoder), dropout=0.0), user_tower=STEADY,
+            item_tower=ItemTower(16, residual_dropout=0.0),  # other draws are made there
+            candidates="catalogue", prior=True, transitions=True,
         )  # fmt: skip
         data = data_of(
             EpisodeDataModule, folder, tiny_encoder, splits=Splits("cold_users", k=2, n_queries=2, share=0.2),
