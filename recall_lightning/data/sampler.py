@@ -1,5 +1,6 @@
 """The order of training: shuffled by seed and epoch, shared among processes, resumable inside an epoch."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,14 +66,23 @@ class ResumableLoader(DataLoader[Any]):
     """A loader that goes on, after a resume inside an epoch, at the batch where the run stopped.
 
     Lightning keeps its state in the checkpoint (it would replay the epoch from its start otherwise).
+
+    Attributes:
+        seconds_waited: what those who asked for batches have waited for them, in all epochs: while they were made, or,
+            where workers make them, until one was ready.
     """
+
+    seconds_waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is an iterator enough
         self._yielded = self._resumed_at
         self._resumed_at = 0
+        asked = time.perf_counter()
         for batch in super().__iter__():
             self._yielded += 1
+            self.seconds_waited += time.perf_counter() - asked
             yield batch
+            asked = time.perf_counter()
 
     _yielded = 0
     _resumed_at = 0
