@@ -250,6 +250,11 @@ class RecallDataModule(L.LightningDataModule):
     def _share(self, cases: Sized) -> range:
         """This process's cases; no case is in two, so that a mean over users stays exact under DDP."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if 0 < len(cases) < world_size:  # a process without any would leave the others waiting for its metrics
+            raise InputError(
+                f"trainer.devices: {world_size} processes share {len(cases)} case(s) to rank, so some would have none. "
+                "Start fewer, or hold out more users"
+            )
         return range(rank, len(cases), world_size)
 
     def _pin(self) -> bool:

@@ -14,6 +14,7 @@ from recall_lightning.models.scoring import best_columns, score_chunks, top_k
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
+from recall_lightning.modules.shares import encode_in_shares
 
 
 class RankingModule(PortableModule):
@@ -45,12 +46,28 @@ class RankingModule(PortableModule):
         encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
             if encoder.trained:
-                vectors = encode_texts(encoder, self.tokens, self.device)
+                vectors = self._encoded()
             else:
                 digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
                 vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
         self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
         self._refreshed_at_step = self.global_step
+
+    def _encoded(self) -> Tensor:
+        """`(items, text_dim)` float32 text vectors, of several processes each a share."""
+
+        def encode(tokens: Tokens) -> Tensor:
+            return encode_texts(self.model.encoder, tokens, self.device)
+
+        if self.trainer.world_size == 1:
+            return encode(self.tokens)
+        return encode_in_shares(encode, self.tokens, self.global_rank, self.trainer.world_size, self._gathered)
+
+    def _gathered(self, tensor: Tensor, *, gradient: bool = False) -> Tensor:
+        """`(processes, ...)`: what all processes have in the place of a tensor, of one shape."""
+        gathered = self.all_gather(tensor, sync_grads=gradient and tensor.requires_grad)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def on_validation_epoch_start(self) -> None:
         self.refresh_cache()

@@ -42,7 +42,7 @@ class Module(L.LightningModule):
 
 @pytest.fixture
 def logged(monkeypatch, tmp_path):
-    """What two epochs of four steps log at every second one; a step takes 3 s, its batch 1 s, and a validation 1,000."""
+    """What two epochs of four steps log at every second: a step takes 3 s, its batch 1 s, a validation 1,000 s."""
     clock = Clock(monkeypatch)
 
     def made(keys):
