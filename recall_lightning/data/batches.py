@@ -128,6 +128,7 @@ class TrainCollator:
             candidates, as they are of a softmax over the whole catalogue.
         history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
         seed: of the draws.
+        max_buckets: most spans of alike length that the encoded items are cut into.
     """
 
     train: Interactions
@@ -140,6 +141,7 @@ class TrainCollator:
     from_catalogue: bool
     history_tokens: int | None
     seed: int
+    max_buckets: int
 
     def __call__(self, keys: Sequence[tuple[int, int]]) -> TrainBatch:
         """Args:
@@ -189,7 +191,7 @@ class TrainCollator:
             joined = self.tokens.joined(history, max_tokens=self.history_tokens)
         return TrainBatch(
             items=torch.from_numpy(items),
-            tokens=self.tokens.batch(items[:n_encoded]),
+            tokens=self.tokens.batch(items[:n_encoded], max_buckets=self.max_buckets),
             n_encoded=n_encoded,
             history=torch.from_numpy(local[history]),
             targets=torch.from_numpy(local[targets]),

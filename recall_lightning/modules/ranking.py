@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from recall_lightning.data.batches import EvalBatch, TrainBatch
 from recall_lightning.data.tokens import Tokens
+from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.models.sharding import shard_layers
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
@@ -35,6 +38,22 @@ class RankingModule(PortableModule):
     predict_k: int
     tokens: Tokens
     item_vectors: Tensor
+
+    def configure_model(self) -> None:
+        """Share the encoder's layers among the processes, where the Trainer's strategy is for that.
+
+        Raises:
+            InputError: if processes would not run the layers equally often, and so wait for each other forever.
+        """
+        if not self.sharded or any(isinstance(weight, DTensor) for weight in self.parameters()):
+            return  # Lightning asks again in each of its stages
+        if self.model.encoder.texts_at_once is not None:
+            raise InputError(
+                "model.encoder.texts_at_once is given, but processes that share a model's layers have to run them "
+                "equally often: set it to null under ModelParallelStrategy"
+            )
+        assert self.device_mesh is not None
+        shard_layers(self.model.encoder.model, self.device_mesh["data_parallel"])
 
     @torch.no_grad()
     def refresh_cache(self) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from meta_runs import data_module, maml
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD
 
 from recall_lightning import ItemTower, RecallDataModule, RecallLoss, RecallModule, Tabular, TransformerTower
@@ -26,14 +28,20 @@ class Kept(L.Callback):
 
 
 class KeptWeights(L.Callback):
-    """Keeps the weights that training ends with."""
+    """Keeps the weights that training ends with, and the loss of each step, the mean over processes."""
 
     def __init__(self, path):
-        self.path = path
+        self.path, self.losses = path, []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.losses.append(trainer.strategy.reduce(outputs["loss"].clone(), reduce_op="mean"))
 
     def on_train_end(self, trainer, module):
+        assert module.sharded is any(isinstance(p, DTensor) for p in module.model.encoder.parameters())
+        weights = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+        whole = {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in weights.items()}
         if trainer.global_rank == trainer.world_size - 1:
-            torch.save({name: p.detach() for name, p in module.named_parameters() if p.requires_grad}, self.path)
+            torch.save(whole | {"losses": torch.stack(self.losses)}, self.path)
 
 
 def few_users(n, folder):
@@ -47,7 +55,7 @@ def few_users(n, folder):
 
 def uneven(case, processes, encoder, folder):
     """Module and data of two epochs whose users don't share out: of 7 users one step asks a single one."""
-    n = int(case.removeprefix("uneven-"))
+    n = int(case.split("-")[1])
     data = RecallDataModule(
         few_users(n, folder), "{title}", str(encoder), batch_size=6 // processes, max_history=8, eval_batch_size=2,
         max_encoded_items=100, cache_dir=str(folder / f"cache-{processes}"),
@@ -68,10 +76,12 @@ def run(case, processes, movielens, encoder, folder):
     whole = {"candidates": "catalogue"}
     settings = {"batch_size": 16 // processes, "max_encoded_items": 10_000}
     kept = Kept(folder / f"{case}-{processes}.kept")
-    limits = {"max_epochs": 1, "limit_train_batches": 2}
+    limits, strategy = {"max_epochs": 1, "limit_train_batches": 2}, "ddp"
+    if case.endswith("sharded"):
+        strategy = ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False)
     if case.startswith("uneven"):
         module, data = uneven(case, processes, encoder, folder)
-        kept, limits = KeptWeights(kept.path), {"max_epochs": 2}
+        kept, limits = KeptWeights(kept.path), {"max_epochs": 2, "gradient_clip_val": 0.5}
     elif case == "maml":
         episodes = EpisodeConfig(min_support=4, max_support=4, n_queries=3)
         data = data_module(movielens, encoder, episodes=episodes, **settings)
@@ -86,14 +96,16 @@ def run(case, processes, movielens, encoder, folder):
         module = RecallModule(
             config, TransformerTower(1, 2, dropout=0.0), item_tower, RecallLoss(temperature=0.1), **more
         )
-    module.configure_optimizers = lambda: SGD(module.parameters(), lr=0.1)
+    if not case.endswith("sharded"):  # the module's own optimizer has to work with shares of weights
+        module.configure_optimizers = lambda: SGD(module.parameters(), lr=0.1)
     trainer = L.Trainer(
-        accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", **limits,
+        accelerator="cpu", devices=processes, strategy=strategy if processes > 1 else "auto", **limits,
         logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         default_root_dir=folder, callbacks=[kept],
     )  # fmt: skip
     trainer.fit(module, data)
+    trainer.save_checkpoint(folder / f"{case}-{processes}.ckpt")
     if trainer.global_rank == 0:
         torch.save(
             {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")},

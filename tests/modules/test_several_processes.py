@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recall_lightning import RecallModule
 from recall_lightning.modules.joined import BatchItems, first_of_each, joined
 
 SCRIPT = Path(__file__).with_name("several_processes.py")
@@ -54,6 +55,17 @@ def test_users_that_three_processes_cant_share_evenly_count_once_each_as_in_one(
     for name, weight in alone.items():
         torch.testing.assert_close(shared[name], weight, atol=1e-5, rtol=1e-4, msg=name)
     assert {name: pytest.approx(value, abs=1e-5) for name, value in measured.items()} == others
+
+
+def test_two_processes_with_a_share_of_the_encoders_layers_each_learn_what_one_does(movielens, tiny_encoder, tmp_path):
+    case = "uneven-7-sharded"
+    (alone, measured), (shared, others) = (run(case, n, movielens, tiny_encoder, tmp_path) for n in (1, 2))
+    losses = shared.pop("losses")
+    torch.testing.assert_close(losses, alone["losses"], atol=1e-5, rtol=1e-5)
+    assert losses[-1] != losses[1]  # of the same users, an epoch later
+    assert {name: pytest.approx(value, abs=1e-5) for name, value in measured.items()} == others
+    kept = RecallModule.load_from_checkpoint(tmp_path / f"{case}-2.ckpt").state_dict()
+    assert not [name for name in shared if not kept[name].equal(shared[name])]
 
 
 @given(st.lists(st.integers(-1, 5), max_size=12))
