@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.cli.peers import watched_peers
 from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.data.datamodule import RecallDataModule
@@ -169,7 +170,8 @@ def run(given: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--help" if word == "--help-all" else word for word in _with_own_config(given, Path(folder))]
         auto = _automatic(arguments) if given[0] == "fit" else None
-        done = _cli(RecallCLI, [*arguments, *(auto.flags if auto else [])])
+        with watched_peers():
+            done = _cli(RecallCLI, [*arguments, *(auto.flags if auto else [])])
         best = done.trainer.checkpoint_callback
         if auto and isinstance(best, ModelCheckpoint) and best.best_model_path:
             auto.finish(Path(best.best_model_path), done.datamodule)

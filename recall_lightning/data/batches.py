@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import Ints, pad, spans
+from recall_lightning.data.sampler import counted
 from recall_lightning.data.splits import Cases
 from recall_lightning.data.tokens import TokenBatch, Tokens
 
@@ -57,6 +58,8 @@ class TrainBatch(Batch):
         history_tokens: the history's texts joined, where the user tower reads those.
         n_tokens: tokens of the encoded items, without filling.
         shares: `(n_encoded,)` float32, how much of each encoded item's gradient counts, see `draw_encoded`; None for 1.
+        stands_in: whether its users count in another process's batch, and it only keeps this one in step: no target is
+            there, and its items are no candidates.
     """
 
     items: Tensor
@@ -70,6 +73,7 @@ class TrainBatch(Batch):
     history_tokens: TokenBatch | None = None
     n_tokens: int = 0
     shares: Tensor | None = None
+    stands_in: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,6 +128,7 @@ class TrainCollator:
             candidates, as they are of a softmax over the whole catalogue.
         history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
         seed: of the draws.
+        max_buckets: most spans of alike length that the encoded items are cut into.
     """
 
     train: Interactions
@@ -136,12 +141,13 @@ class TrainCollator:
     from_catalogue: bool
     history_tokens: int | None
     seed: int
+    max_buckets: int
 
     def __call__(self, keys: Sequence[tuple[int, int]]) -> TrainBatch:
         """Args:
-        keys: `(epoch, span)` of each sequence.
+        keys: `(epoch, span)` of each sequence, as of an `EpochSampler`.
         """
-        epoch, chosen = keys[0][0], np.array([span for _, span in keys], np.int64)
+        epoch, (chosen, real) = keys[0][0], counted(keys)
         rng = np.random.default_rng([self.seed, epoch, int(chosen[0])])
         starts, stops = self.spans[chosen].T
         if self.history_tokens is not None:  # the text of a history has one vector: one position a user
@@ -153,7 +159,7 @@ class TrainCollator:
         else:
             targets = pad(self.train.items[spans(starts + 1, stops)], lengths, fill=-1, left=True)
         users = np.searchsorted(self.train.offsets, starts, side="right") - 1
-        return self.assemble(users, history, targets, rng)
+        return self.assemble(users, history, np.where(real[:, None], targets, -1), rng)
 
     def assemble(self, users: Ints, history: Ints, targets: Ints, rng: np.random.Generator) -> TrainBatch:
         """Draw negatives, number the batch's items, and look up what goes with them.
@@ -185,7 +191,7 @@ class TrainCollator:
             joined = self.tokens.joined(history, max_tokens=self.history_tokens)
         return TrainBatch(
             items=torch.from_numpy(items),
-            tokens=self.tokens.batch(items[:n_encoded]),
+            tokens=self.tokens.batch(items[:n_encoded], max_buckets=self.max_buckets),
             n_encoded=n_encoded,
             history=torch.from_numpy(local[history]),
             targets=torch.from_numpy(local[targets]),
@@ -195,6 +201,7 @@ class TrainCollator:
             history_tokens=joined,
             n_tokens=int(self.tokens.lengths[items[:n_encoded]].sum()),
             shares=torch.from_numpy(shares) if self.from_catalogue else None,
+            stands_in=not (targets >= 0).any(),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
@@ -179,6 +180,8 @@ class RecallDataModule(L.LightningDataModule):
         trainable = np.flatnonzero(~held) if held is not None and held.any() else None
         n_trainable = None if trainable is None else len(trainable)
         n_processes = self.trainer.world_size if self.trainer else 1  # a step's items are those of all
+        # processes that share an encoder's layers run them equally often
+        sharded = self.trainer is not None and isinstance(self.trainer.strategy, ModelParallelStrategy)
         return kind(
             train=self.split.train,
             tokens=self.tokens,
@@ -190,6 +193,7 @@ class RecallDataModule(L.LightningDataModule):
             from_catalogue=self.encodes_catalogue,
             history_tokens=self.history_tokens,
             seed=self.seed,
+            max_buckets=1 if sharded else 4,
             **more,
         )
 
@@ -250,6 +254,11 @@ class RecallDataModule(L.LightningDataModule):
     def _share(self, cases: Sized) -> range:
         """This process's cases; no case is in two, so that a mean over users stays exact under DDP."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if 0 < len(cases) < world_size:  # a process without any would leave the others waiting for its metrics
+            raise InputError(
+                f"trainer.devices: {world_size} processes share {len(cases)} case(s) to rank, so some would have none. "
+                "Start fewer, or hold out more users"
+            )
         return range(rank, len(cases), world_size)
 
     def _pin(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from recall_lightning.data.batches import EvalBatch, EvalCollator, TrainBatch, TrainCollator
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import Ints, pad, spans
+from recall_lightning.data.sampler import counted
 from recall_lightning.errors import InputError
 
 
@@ -74,7 +75,7 @@ class EpisodeCollator(TrainCollator):
     episodes: EpisodeConfig
 
     def __call__(self, keys: Sequence[tuple[int, int]]) -> EpisodeBatch:
-        epoch, chosen = keys[0][0], np.array([span for _, span in keys], np.int64)
+        epoch, (chosen, real) = keys[0][0], counted(keys)
         rng = np.random.default_rng([self.seed, epoch, int(chosen[0])])
         starts, stops = self.spans[chosen].T
         config = self.episodes
@@ -89,7 +90,7 @@ class EpisodeCollator(TrainCollator):
         support = pad(items[spans(told, asked)], k, fill=-1, left=True)
         query = pad(items[spans(asked, until)], until - asked, fill=-1)
         users = np.searchsorted(self.train.offsets, starts, side="right") - 1
-        batch = self.assemble(users, support, query, rng)
+        batch = self.assemble(users, support, np.where(real[:, None], query, -1), rng)
         return EpisodeBatch(**{field.name: getattr(batch, field.name) for field in fields(batch)})
 
 

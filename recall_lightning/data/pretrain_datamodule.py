@@ -60,7 +60,8 @@ class TextCollator:
         """Args:
         keys: of each text its place in `rows`, or the epoch and that.
         """
-        chosen = self.rows[np.array(keys, np.int64).reshape(len(keys), -1)[:, -1]]
+        places = np.array(keys, np.int64).reshape(len(keys), -1)[:, -1]
+        chosen = self.rows[np.where(places < 0, ~places, places)]  # a text that stands in for none is seen once more
         lengths = self.tokens.lengths[chosen]
         order = np.argsort(lengths, kind="stable")
         rows = chosen[order]

@@ -1,11 +1,16 @@
 """The order of training: shuffled by seed and epoch, shared among processes, resumable inside an epoch."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from recall_lightning.data.ragged import Ints
 
 POOL = 32  # batches
 
@@ -20,7 +25,9 @@ class Keys(Dataset[Any]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields `(epoch, index)`, each index once an epoch, in an order that follows from seed and epoch alone.
 
-    With several processes each takes its share, equal in number (the last few are then seen twice).
+    With several processes each takes its share, equal in number. Where the indices don't suffice, as many processes as
+    it takes get a stand-in at the end of the epoch: `~index` (below 0) of an index that another one has. It takes part
+    in the step, so that no process waits in vain for another, and counts for nothing: see `counted`.
 
     Args:
         n: indices are 0 to n - 1.
@@ -55,24 +62,49 @@ class EpochSampler(Sampler[tuple[int, int]]):
             pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in torch.split(order, POOL * self.batch)]
             *batches, last = torch.split(torch.cat(pools), self.batch)  # the last may be smaller: it stays where it is
             order = torch.cat([*(batches[i] for i in torch.randperm(len(batches), generator=generator)), last])
-        order = order[torch.arange(len(self) * self.world_size) % self.n]  # around again for the last few
+        order = torch.cat([order, ~order[torch.arange(len(self) * self.world_size - self.n) % self.n]])
         skip, self.skip = self.skip, 0
         for index in order[self.rank :: self.world_size][skip:].tolist():
             yield self.epoch, index
+
+
+def counted(keys: Sequence[tuple[int, int]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """The indices of a batch, and which of them count: stand-ins stay only where there is nothing else.
+
+    Args:
+        keys: `(epoch, index)` of each, from an `EpochSampler`.
+
+    Returns:
+        `(batch,)` int64 from 0 up, and `(batch,)` bool: all true, or, in a batch of stand-ins, all false.
+    """
+    indices = np.array([index for _, index in keys], np.int64)
+    real = indices >= 0
+    if real.any():
+        return indices[real], np.ones(int(real.sum()), bool)
+    return ~indices, real
 
 
 class ResumableLoader(DataLoader[Any]):
     """A loader that goes on, after a resume inside an epoch, at the batch where the run stopped.
 
     Lightning keeps its state in the checkpoint (it would replay the epoch from its start otherwise).
+
+    Attributes:
+        seconds_waited: what those who asked for batches have waited for them, in all epochs: while they were made, or,
+            where workers make them, until one was ready.
     """
+
+    seconds_waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is an iterator enough
         self._yielded = self._resumed_at
         self._resumed_at = 0
+        asked = time.perf_counter()
         for batch in super().__iter__():
             self._yielded += 1
+            self.seconds_waited += time.perf_counter() - asked
             yield batch
+            asked = time.perf_counter()
 
     _yielded = 0
     _resumed_at = 0

@@ -137,7 +137,7 @@ class TextEncoder(nn.Module):
             return
         kept: list[nn.Module] = []
         if frozen_layers != -1:
-            layers = _layers(self.model)
+            layers = layer_stack(self.model)
             if not 0 < frozen_layers <= len(layers):
                 raise InputError(
                     f"model.encoder.frozen_layers is {frozen_layers}, but the encoder has {len(layers)} layers: give 0 "
@@ -159,7 +159,7 @@ def _dropout_rates(model: nn.Module) -> list[tuple[nn.Module, str]]:
     ]
 
 
-def _layers(model: PreTrainedModel) -> nn.ModuleList:
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
     """The stack of transformer layers: the longest list of modules, as long as the config says."""
     count = model.config.num_hidden_layers
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]

@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.models.sharding import average_whole_gradients, clip_norm
 from recall_lightning.modules.checkpoint import read_checkpoint
 
 
@@ -31,6 +33,15 @@ class BaseModule(L.LightningModule):
         # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether processes hold a share of the encoder's layers each (see `shard_layers`)."""
+        return isinstance(self.trainer.strategy, ModelParallelStrategy)
+
+    def on_after_backward(self) -> None:
+        if self.sharded:  # DDP does it by itself
+            average_whole_gradients(self.parameters(), self.trainer.world_size)
+
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -38,8 +49,8 @@ class BaseModule(L.LightningModule):
         if self.trainer.precision == "16-mixed":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:
-            by_value = gradient_clip_algorithm == "value"
-            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            by_norm = clip_norm if self.sharded else nn.utils.clip_grad_norm_
+            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else by_norm
             clip(self.parameters(), gradient_clip_val)
 
     @classmethod

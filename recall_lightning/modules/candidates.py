@@ -44,7 +44,7 @@ def step_items(
     """
     own = BatchItems(batch.items[: batch.n_encoded], _fresh(model, batch), batch.items[batch.n_encoded :], batch.log_q)
     if gather is not None and (model.encoder.trained or not whole):
-        own = joined(own, gather)
+        own = joined(own.as_none() if batch.stands_in else own, gather)
     if keep and model.encoder.trained:
         model.cache.write(own.encoded, own.fresh)
     if whole:

@@ -25,6 +25,10 @@ class BatchItems(NamedTuple):
     rest: Tensor
     log_q: Tensor
 
+    def as_none(self) -> "BatchItems":
+        """The same vectors as items of no catalogue row: `joined` leaves them out, and their gradient is 0."""
+        return self._replace(encoded=torch.full_like(self.encoded, -1), rest=torch.full_like(self.rest, -1))
+
 
 def joined(own: BatchItems, gather: Gather) -> BatchItems:
     """The items of all processes' batches, in one order on all of them.

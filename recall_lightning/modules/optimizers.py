@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -66,10 +67,13 @@ def configure(
         decayed = [p for p in trained if p.dim() > 1 and group.decayed]
         kept = [p for p in trained if p.dim() <= 1 or not group.decayed]
         for suffix, decay, parameters in [("", config.weight_decay, decayed), ("-undecayed", 0.0, kept)]:
-            if parameters:
-                made.append(
-                    {"params": parameters, "lr": group.rate, "weight_decay": decay, "name": group.name + suffix}
-                )
+            # a fused optimizer takes no whole weights and shares of weights in one group
+            whole = [p for p in parameters if not isinstance(p, DTensor)]
+            shares = [p for p in parameters if isinstance(p, DTensor)]
+            for kind, some in [("", whole), ("-shares", shares)]:
+                if some:
+                    name = group.name + suffix + kind
+                    made.append({"params": some, "lr": group.rate, "weight_decay": decay, "name": name})
     # fused, one kernel for all weights, is several times the default's speed, on a CPU too
     optimizer = AdamW(made, fused=fused)
     schedule = LambdaLR(optimizer, partial(_course, config, n_steps))

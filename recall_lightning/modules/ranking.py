@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from recall_lightning.data.batches import EvalBatch, TrainBatch
 from recall_lightning.data.tokens import Tokens
+from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
 from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.models.sharding import shard_layers
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
+from recall_lightning.modules.shares import encode_in_shares
 
 
 class RankingModule(PortableModule):
@@ -35,6 +39,22 @@ class RankingModule(PortableModule):
     tokens: Tokens
     item_vectors: Tensor
 
+    def configure_model(self) -> None:
+        """Share the encoder's layers among the processes, where the Trainer's strategy is for that.
+
+        Raises:
+            InputError: if processes would not run the layers equally often, and so wait for each other forever.
+        """
+        if not self.sharded or any(isinstance(weight, DTensor) for weight in self.parameters()):
+            return  # Lightning asks again in each of its stages
+        if self.model.encoder.texts_at_once is not None:
+            raise InputError(
+                "model.encoder.texts_at_once is given, but processes that share a model's layers have to run them "
+                "equally often: set it to null under ModelParallelStrategy"
+            )
+        assert self.device_mesh is not None
+        shard_layers(self.model.encoder.model, self.device_mesh["data_parallel"])
+
     @torch.no_grad()
     def refresh_cache(self) -> None:
         """Encode every text of the catalogue with the present weights, unless that was done."""
@@ -45,12 +65,28 @@ class RankingModule(PortableModule):
         encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
             if encoder.trained:
-                vectors = encode_texts(encoder, self.tokens, self.device)
+                vectors = self._encoded()
             else:
                 digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
                 vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
         self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
         self._refreshed_at_step = self.global_step
+
+    def _encoded(self) -> Tensor:
+        """`(items, text_dim)` float32 text vectors, of several processes each a share."""
+
+        def encode(tokens: Tokens) -> Tensor:
+            return encode_texts(self.model.encoder, tokens, self.device)
+
+        if self.trainer.world_size == 1:
+            return encode(self.tokens)
+        return encode_in_shares(encode, self.tokens, self.global_rank, self.trainer.world_size, self._gathered)
+
+    def _gathered(self, tensor: Tensor, *, gradient: bool = False) -> Tensor:
+        """`(processes, ...)`: what all processes have in the place of a tensor, of one shape."""
+        gathered = self.all_gather(tensor, sync_grads=gradient and tensor.requires_grad)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def on_validation_epoch_start(self) -> None:
         self.refresh_cache()

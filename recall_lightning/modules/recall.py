@@ -207,13 +207,7 @@ class RecallModule(RankingModule):
         if self.trainer.world_size == 1:
             return 1.0
         n_targets = (targets >= 0).sum()
-        return n_targets / self._gathered(n_targets).float().mean().clamp(min=1)
-
-    def _gathered(self, tensor: Tensor, *, gradient: bool = False) -> Tensor:
-        """`(processes, ...)`: what all processes have in the place of a tensor, of one shape."""
-        gathered = self.all_gather(tensor, sync_grads=gradient and tensor.requires_grad)
-        assert isinstance(gathered, Tensor)
-        return gathered
+        return n_targets * self.trainer.world_size / self._gathered(n_targets).sum().clamp(min=1)
 
     def _bonus(self, users: Tensor, batch: TrainBatch, candidates: Tensor) -> Bonus | None:
         """What was counted adds to the scores of a step's candidates, told by `StepItems.rows`."""

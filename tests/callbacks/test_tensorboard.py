@@ -47,6 +47,7 @@ def test_losses_rates_and_metrics_are_curves(events):
     assert curves >= {
         "train/loss", "train/nll", "train/penalty", "train/temperature", "lr/encoder", "lr/towers",
         "speed/items_per_second", "speed/tokens_per_second", "speed/users_per_second",
+        "speed/data_wait_share",
         *(f"val/{name}@{k}" for name in ("recall", "precision", "ndcg", "mrr", "hit_rate") for k in (10, 50)),
     }  # fmt: skip
     assert [event.step for event in shown.Scalars("speed/tokens_per_second")] == [2, 4, 6, 8]

@@ -44,6 +44,7 @@ def collator(train=TRAIN, *, n_items=N_ITEMS, max_history=50, **options):
         "from_catalogue": False,
         "history_tokens": None,
         "seed": 0,
+        "max_buckets": 4,
     } | options
     log_q = np.log(np.arange(1, n_items + 1, dtype=np.float32))
     return TrainCollator(train, texts_of(n_items), log_q, sequences(train, max_history), **options)

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
-from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
+from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader, counted
 
 
 def indices(sampler, epoch=0):
@@ -37,7 +38,7 @@ def test_the_epoch_goes_along_with_each_index():
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
-def test_ranks_share_the_indices_equally_and_see_but_the_last_few_twice(n, world_size):
+def test_ranks_together_count_each_index_once_and_are_equal_in_number_by_stand_ins(n, world_size):
     shares = [indices(EpochSampler(n, seed=0, rank=rank, world_size=world_size)) for rank in range(world_size)]
     assert (
         {len(share) for share in shares}
@@ -45,9 +46,34 @@ def test_ranks_share_the_indices_equally_and_see_but_the_last_few_twice(n, world
         == {-(-n // world_size)}
     )
     together = [index for share in shares for index in share]
-    assert set(together) == set(range(n))
-    if n % world_size == 0:
-        assert len(set(together)) == len(together)
+    assert sorted(index for index in together if index >= 0) == list(range(n))
+    stand_ins = [~index for index in together if index < 0]
+    assert len(stand_ins) == -n % world_size
+    assert set(stand_ins) <= set(range(n))
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 9))
+def test_of_any_number_of_processes_the_batches_of_a_step_count_what_one_processs_batch_would(
+    n, batch_size, world_size
+):
+    def batches(rank, world_size, batch_size):
+        sampler = EpochSampler(n, seed=0, rank=rank, world_size=world_size)
+        return list(DataLoader(Keys(), batch_size=batch_size, sampler=sampler, collate_fn=counted))
+
+    shares = [batches(rank, world_size, batch_size) for rank in range(world_size)]
+    joined = batches(0, 1, batch_size * world_size)
+    assert {len(share) for share in shares} == {len(joined)}
+    for step, (whole, _) in enumerate(joined):
+        parts = [share[step] for share in shares]
+        assert sorted(index for part, real in parts for index in part[real].tolist()) == sorted(whole.tolist())
+        assert all(len(part) > 0 for part, _ in parts)
+
+
+def test_stand_ins_stay_in_a_batch_only_where_nothing_counts():
+    indices, real = counted([(0, 4), (0, ~2)])
+    assert (indices.tolist(), real.tolist()) == ([4], [True])
+    indices, real = counted([(0, ~2), (0, ~1)])
+    assert (indices.tolist(), real.tolist()) == ([2, 1], [False, False])
 
 
 def test_ranks_together_walk_the_order_of_one_process():
@@ -65,7 +91,7 @@ def test_sorted_by_length_every_index_still_comes_once_and_ranks_share_batches_o
     assert sorted(indices(alone, epoch=1)) == list(range(n))
     shares = [indices(EpochSampler(n, rank=r, world_size=world_size, **settings)) for r in range(world_size)]
     assert {len(share) for share in shares} == {-(-n // world_size)}
-    assert {index for share in shares for index in share} == set(range(n))
+    assert sorted(index for share in shares for index in share if index >= 0) == list(range(n))
 
 
 def test_batches_sorted_by_length_hold_neighbours_in_length_in_an_order_that_tells_nothing_of_it():

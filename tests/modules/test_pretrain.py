@@ -153,6 +153,7 @@ def test_what_a_run_shows(movielens, tiny_encoder, tmp_path):
     assert set(shown.Tags()["scalars"]) >= {
         "train/loss", "train/mlm", "train/contrastive", "val/loss", "val/mlm", "val/perplexity", "val/contrastive",
         "val/alignment", "val/uniformity", "lr/encoder", "lr/head", "speed/texts_per_second", "speed/tokens_per_second",
+        "speed/data_wait_share",
     }  # fmt: skip
     losses = [event.value for event in shown.Scalars("val/loss")]
     assert len(losses) == 2
