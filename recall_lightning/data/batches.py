@@ -48,8 +48,8 @@ class TrainBatch(Batch):
             what else gets gradient.
         tokens: of the first `n_encoded` of `items`.
         n_encoded: how many of `items` are encoded with gradient.
-        history: `(batch, history)` int64 rows of `items`; -1, too, for what isn't among them, where the user tower reads
-            text.
+        history: `(batch, history)` int64 rows of `items`; where the user tower reads text, -1, too, for what
+            isn't among them.
         targets: `(batch, positions)` int64 rows of `items`: what came next after each position of the history, or one
             column for what came after the last.
         known: `(batch, known)` int64 catalogue rows of all that the user met in training: never a negative.
