@@ -49,7 +49,8 @@ class TrainBatch(Batch):
             what else gets gradient.
         tokens: of the first `n_encoded` of `items`.
         n_encoded: how many of `items` are encoded with gradient.
-        history: `(batch, history)` int64 rows of `items`.
+        history: `(batch, history)` int64 rows of `items`; where the user tower reads text, -1, too, for what
+            isn't among them.
         targets: `(batch, positions)` int64 rows of `items`: what came next after each position of the history, or one
             column for what came after the last.
         known: `(batch, known)` int64 catalogue rows of all that the user met in training: never a negative.
@@ -174,8 +175,10 @@ class TrainCollator:
         free = self.trainable
         negatives = rng.integers(0, n_items if free is None else len(free), self.n_negatives)
         negatives = negatives if free is None else free[negatives]
-        met = np.concatenate([history[history >= 0], targets[targets >= 0], negatives])
-        items = np.unique(met)
+        met = [targets[targets >= 0], negatives]
+        if self.history_tokens is None:  # else the history is read as one text
+            met.append(history[history >= 0])
+        items = np.unique(np.concatenate(met))
         others = np.array([], np.int64)
         if self.from_catalogue:
             others = np.setdiff1d(np.arange(n_items) if free is None else free, items, assume_unique=True)

@@ -170,7 +170,8 @@ class RecallDataModule(L.LightningDataModule):
             raise InputError(
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
-        drawn = (len(self.split.train) / len(self.sequences)) * self.batch_size
+        one_target = self.history_tokens is not None  # a user: where a tower reads text, only that is among the items
+        drawn = (1 if one_target else len(self.split.train) / len(self.sequences)) * self.batch_size
         lengths = self.sequences[:, 1] - self.sequences[:, 0]
         return self._train_loader(self._collator(TrainCollator, self.counts, drawn, self.sequences), lengths)
 

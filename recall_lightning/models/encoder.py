@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from recall_lightning.errors import InputError
+from recall_lightning.models.packed import PACKED, Packing, first_position, packing, pooled, unpacked
 
 Pooling = Literal["mean", "cls"]
 
@@ -74,9 +75,25 @@ class TextEncoder(nn.Module):
         """
         return self._part(self.model.get_input_embeddings()(ids), mask)
 
+    @property
+    def packs(self) -> bool:
+        """Whether the layers read texts one after the other, without filling."""
+        return self.model.config._attn_implementation == PACKED
+
     def _hidden(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """`(texts, tokens, dim)`."""
+        if self.packs:
+            packed = packing(mask)
+            return unpacked(self._packed_hidden(embeddings, packed), packed, mask.shape)
         hidden: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+        return hidden
+
+    def _packed_hidden(self, embeddings: Tensor, packed: Packing) -> Tensor:
+        """`(all tokens, dim)` in the order of the packing, of embeddings `(texts, tokens, width)`."""
+        tokens = embeddings.flatten(0, 1).index_select(0, packed.tokens)
+        positions = packed.positions + first_position(self.model.config)
+        made = self.model(inputs_embeds=tokens[None], position_ids=positions[None], runs=packed.runs)
+        hidden: Tensor = made.last_hidden_state[0]
         return hidden
 
     def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -104,7 +121,8 @@ class TextEncoder(nn.Module):
         embeddings = self.model.get_input_embeddings()(ids)
         again = self.texts_at_once is not None and torch.is_grad_enabled() and self.trained
         vectors = []
-        for start, stop, width in buckets:
+        whole = ((0, *ids.shape),) if len(ids) else ()
+        for start, stop, width in whole if self.packs else buckets:
             step = self.texts_at_once if again and self.texts_at_once else max(stop - start, 1)
             for a in range(start, stop, step):
                 part = (embeddings[a : min(a + step, stop), :width], mask[a : min(a + step, stop), :width])
@@ -112,6 +130,9 @@ class TextEncoder(nn.Module):
         return torch.cat(vectors) if vectors else embeddings.new_zeros((0, self.dim))
 
     def _part(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        if self.packs:
+            packed = packing(mask)
+            return pooled(self._packed_hidden(embeddings, packed), packed, first=self.pooling == "cls")
         return self._pooled(self._hidden(embeddings, mask), mask)
 
     def hidden_at(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...], chosen: Tensor) -> Tensor:

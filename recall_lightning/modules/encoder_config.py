@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from recall_lightning.errors import InputError
 from recall_lightning.models.encoder import Pooling, TextEncoder
 from recall_lightning.models.lora import add_adapters
+from recall_lightning.models.packed import PACKED, first_position
 
 
 @dataclass
@@ -20,8 +21,9 @@ class EncoderConfig:
         pooling: how a text's vector is made of its tokens': their `mean`, or the first one's (`cls`).
         frozen_layers: how many layers from below are not trained; -1 for all.
         dropout: replaces the encoder's own dropout rates; null keeps them.
-        attention: transformers' kernel of attention. `sdpa` suits GPUs and long texts; on a CPU, `eager` trained
-            texts of 10 to 24 tokens 1.2 to 1.6 times as fast.
+        attention: the kernel of attention. transformers' `sdpa` suits GPUs. On a CPU, `packed` is the fastest: texts
+            stand one after the other, without filling, and give the same vectors and gradients to rounding (of BERT,
+            RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA and DistilBERT); for other encoders there, transformers' `eager`.
         lora_rank: trains adapters of this rank (LoRA, by the library peft) beside the linear layers, in those layers
             that are not frozen, and none of the pretrained weights; null trains these themselves. Adapters usually
             want a higher `optimizer.encoder_lr`.
@@ -38,7 +40,7 @@ class EncoderConfig:
     pooling: Pooling = "mean"
     frozen_layers: int = 0
     dropout: float | None = None
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["sdpa", "eager", "packed"] = "sdpa"
     lora_rank: int | None = None
     lora_alpha: int = 16
     texts_at_once: int | None = None
@@ -67,8 +69,11 @@ class EncoderConfig:
         """Make a text encoder around a transformer, whose weights may be still to be filled in.
 
         Raises:
-            InputError: if the model doesn't have the layers that are to be frozen, or to get adapters.
+            InputError: if the model doesn't have the layers that are to be frozen, or to get adapters, or its texts
+                can't be packed.
         """
+        if self.attention == PACKED:
+            first_position(model.config)
         encoder = TextEncoder(
             model, pooling=self.pooling, frozen_layers=self.frozen_layers, dropout=self.dropout,
             texts_at_once=self.texts_at_once,

@@ -174,15 +174,20 @@ def test_a_user_tower_that_reads_text_gets_one_position_cut_somewhere():
     for epoch in range(60):
         batch = made([(epoch, 0), (epoch, 1)])
         assert batch.targets.shape == (2, 1)
-        history, other = catalogue_rows(batch, batch.history)
         target, other_target = (row[0] for row in catalogue_rows(batch, batch.targets))
-        past = [item for item in history if item >= 0]
-        assert [*past, target] == [4, 0, 5, 2][: len(past) + 1]
-        assert ([item for item in other if item >= 0], other_target) == ([3], 5)
+        assert other_target == 5
+        past = [4, 0, 5, 2][: [4, 0, 5, 2].index(target)]
         text = [CLS] + [t for item in reversed(past) for t in [*[item + 10] * (item % 3 + 1), SEP]]
         assert batch.history_tokens.ids[0][batch.history_tokens.mask[0]].tolist() == text
         seen.add(target)
     assert seen == {0, 5, 2}
+
+
+def test_where_the_history_is_read_as_text_the_items_to_encode_are_the_targets_and_the_negatives():
+    batch = collator(history_tokens=64)([(0, 0), (0, 1)])
+    assert set(batch.items.tolist()) == {row[0] for row in catalogue_rows(batch, batch.targets)}
+    more = collator(history_tokens=64, n_negatives=5)([(0, 0), (0, 1)])
+    assert len(batch.items) < len(more.items) <= len(batch.items) + 5
 
 
 def test_a_batch_moves_to_a_device_whole():

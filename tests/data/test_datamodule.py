@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
+from recall_lightning.data.batches import log_batch_chance
 from recall_lightning.data.datamodule import RecallDataModule, Splits, default_cache_dir
 from recall_lightning.data.readers.tabular import Tabular
 from recall_lightning.errors import InputError
@@ -224,6 +225,15 @@ def test_texts_are_cut_and_histories_joined_as_asked(data):
     ids = batch.history_tokens.ids[int(ann)]
     words = [WORDS[i] for i in ids.tolist()]
     assert words == ["[CLS]", "brazil", "[SEP]", "alien", "[SEP]", "heat", "[UNK]", "[SEP]"]
+
+
+def test_where_a_tower_reads_text_a_batch_draws_one_item_a_user_by_popularity(data):
+    plain, text = (prepared(data(history_tokens=n)) for n in (None, 16))
+    each = len(plain.split.train) / len(plain.sequences)
+    for made, drawn in ((plain, each * plain.batch_size), (text, text.batch_size)):
+        expected = log_batch_chance(made.counts, drawn, 0)
+        assert made.train_dataloader().collate_fn.log_q.tolist() == expected.tolist()
+    assert each != 1
 
 
 def test_hyperparameters_are_plain_and_build_the_reader_again(data, tmp_path):

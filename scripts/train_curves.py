@@ -1,0 +1,182 @@
+"""Validation Recall@10 over training time, of bench_train.py's alternatives."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.nn import functional as F
+from train_alternatives import HISTORY_TOKENS, LAST, Article, BenchData, Ours, SentenceTransformers
+
+from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.losses import RecallLoss
+from recall_lightning.metrics import RankingMetrics
+from recall_lightning.metrics.ranks import target_ranks
+from recall_lightning.models.item_tower import ItemTower
+from recall_lightning.models.scoring import score_chunks
+from recall_lightning.models.similarity import Cosine
+
+Curve = list[tuple[float, float]]  # seconds of training, Recall@10
+POINTS = 5
+K = 10
+
+
+def learn(data: RecallDataModule, seconds: float, n_cases: int) -> dict[str, Curve]:
+    """Train each for so long, validating before, between and after."""
+    made = {}
+    for name, train in {
+        "the article's way": _article, "sentence-transformers, bf16": _sentence_transformers,
+        "recall-lightning, bf16, cache": _ours,
+    }.items():  # fmt: skip
+        made[name] = train(data, seconds, n_cases)
+        print(name, *(f"{at:.0f} s {recall:.4f}" for at, recall in made[name]), sep="; ", flush=True)
+    return made
+
+
+class Clock:
+    """Training time, and when to validate.
+
+    Args:
+        seconds: of training.
+        validate: gives Recall@10; its time isn't counted.
+    """
+
+    def __init__(self, seconds: float, validate: Callable[[], float]) -> None:
+        self.seconds, self.validate = seconds, validate
+        self.curve: Curve = [(0.0, validate())]
+        self.trained, self.since = 0.0, time.process_time()
+
+    def done(self) -> bool:
+        """To be called after each step: validates if it is time to; whether training is over."""
+        so_far = self.trained + time.process_time() - self.since
+        if so_far >= self.seconds * len(self.curve) / POINTS:
+            self.curve.append((so_far, self.validate()))
+            self.trained, self.since = so_far, time.process_time()
+        return len(self.curve) > POINTS
+
+
+def recall(data: BenchData, users: Callable[[Any], Tensor], items: Tensor) -> float:
+    """Recall@10 of the data's cases.
+
+    Args:
+        data: which cases.
+        users: the vectors of a batch's users.
+        items: `(items, dim)` vectors of the catalogue.
+    """
+    metrics = RankingMetrics([K])
+    for batch in data.val_dataloader():
+        for chunk, scores in score_chunks(users(batch), items, Cosine(), known=batch.known):
+            metrics.update_ranks(target_ranks(scores, batch.targets[chunk]))
+    return float(metrics.compute()[f"recall@{K}"])
+
+
+def _article(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
+    article, cases = Article(data), BenchData(data, n_cases=n_cases)
+    quick = Article(data, padded=False)  # the same vectors, sooner: evaluation isn't timed
+
+    @torch.no_grad()
+    def validate() -> float:
+        quick.model = article.model.eval()
+        texts = data.catalogue.texts
+        items = F.normalize(torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)]), dim=-1)
+        plain = torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)])
+
+        def users(batch: Any) -> Tensor:
+            history = batch.history[:, -LAST:]
+            return (plain[history.clamp(min=0)] * (history >= 0)[..., None]).sum(1)
+
+        found = recall(cases, users, items)
+        article.model.train()
+        return found
+
+    clock = Clock(seconds, validate)
+    while not clock.done():
+        article.step()
+    return clock.curve
+
+
+def _sentence_transformers(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
+    cases = BenchData(data, n_cases=n_cases, history_tokens=HISTORY_TOKENS)
+    trainer = SentenceTransformers(cases, precision="bf16", n_pairs=len(cases.sequences))
+    tokenizer, texts = cases.tokenizer, data.catalogue.texts
+    assert tokenizer is not None
+
+    def validate() -> float:
+        def encode(texts: list[str]) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return trainer.model.encode(
+                    texts, batch_size=128, convert_to_tensor=True, show_progress_bar=False
+                ).float()
+
+        def users(batch: Any) -> Tensor:
+            joined = batch.history_tokens
+            return encode([tokenizer.decode(i[m][1:-1]) for i, m in zip(joined.ids, joined.mask, strict=True)])
+
+        found = recall(cases, users, encode(texts))
+        trainer.model.train()
+        return found
+
+    clock = Clock(seconds, validate)
+    trainer.run(1_000_000, lambda _: clock.done())
+    return clock.curve
+
+
+def _ours(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
+    """By the config's own towers and loss; the encoder is trained, 64 items a step get gradient."""
+    ours = Ours(
+        data, precision="bf16", attention="packed", n_cases=n_cases, max_history=50, max_encoded_items=64,
+        module={
+            "user_tower": None, "item_tower": ItemTower(128, residual=True, residual_dropout=0.1),
+            "loss": RecallLoss(temperature=0.05), "candidates": "catalogue", "prior": True,
+        },
+    )  # fmt: skip
+    kept: list[Clock] = []
+
+    class Validate(Callback):
+        def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+            kept.append(Clock(seconds, lambda: self.validated(module)))
+
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+            trainer.should_stop = kept[0].done()
+
+        @torch.no_grad()
+        def validated(self, module: Any) -> float:
+            module.eval()
+            cache = module.model.cache.vectors.clone()
+            module.refresh_cache()
+            module.item_vectors = module.model.catalogue_vectors()
+            metrics = RankingMetrics([K])
+            for batch in ours.data.val_dataloader():
+                users = module.user_vectors(batch)
+                for scores, targets in module._scores(users, batch):
+                    metrics.update_ranks(target_ranks(scores, targets))
+            module.train()
+            module.model.cache.vectors.copy_(cache)  # what validation refreshes is no gift to training
+            return float(metrics.compute()[f"recall@{K}"])
+
+    ours.run(10**6, Validate(), max_epochs=-1, limit_train_batches=1.0)
+    return kept[0].curve
+
+
+def draw(curves: dict[str, Curve], path: Path) -> None:
+    """Write the plot."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, curve in curves.items():
+        axes.plot(*zip(*curve, strict=True), marker="o", label=name)
+    axes.set_xlabel("seconds of training on one core, evaluation left out")
+    axes.set_ylabel(f"validation Recall@{K}")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    print(f"drawn into {path}")
