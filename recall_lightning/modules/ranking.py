@@ -10,7 +10,9 @@ from recall_lightning.data.tokens import Tokens
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.models.scoring import score_chunks
+from recall_lightning.models.selection import best_columns
+from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
@@ -26,6 +28,7 @@ class RankingModule(PortableModule):
         predict_k: items a user that `predict` gives.
         tokens: of the catalogue's texts.
         item_vectors: `(items, dim)` float32, as validation, test or prediction began.
+        ranked: these, made ready as prediction began.
     """
 
     loss: RecallLoss
@@ -34,6 +37,7 @@ class RankingModule(PortableModule):
     predict_k: int
     tokens: Tokens
     item_vectors: Tensor
+    ranked: RankedItems
 
     @torch.no_grad()
     def refresh_cache(self) -> None:
@@ -62,6 +66,7 @@ class RankingModule(PortableModule):
 
     def on_predict_epoch_start(self) -> None:
         self.on_validation_epoch_start()
+        self.ranked = RankedItems(self.item_vectors, self.loss.similarity)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         self._rank(self.user_vectors(batch), batch, self.val_metrics)
@@ -84,9 +89,7 @@ class RankingModule(PortableModule):
         """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
         users = self.user_vectors(batch)
         added = self.added(users, batch)
-        scores, rows = top_k(
-            users, self.item_vectors, self.loss.similarity, k=self.predict_k, added=added, known=batch.known
-        )
+        scores, rows = self.ranked.top_k(users, self.predict_k, added=added, known=batch.known)
         return batch.users, rows, scores
 
     def user_vectors(self, batch: EvalBatch) -> Tensor:
