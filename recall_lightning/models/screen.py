@@ -5,8 +5,8 @@ vectors alone would rank wrongly, but their error has a bound, so that all but a
 others. Scores of those few are computed in float32 then, and the ranking is by these.
 
 The bound. Write u and v for the vectors, c for the catalogue's mean, w = v - c (which shifts all scores of a user
-alike, and makes those of the best positive), u' and w' for u and w rounded to bfloat16, n for their width. By Cauchy and
-Schwarz
+alike, and makes those of the best positive), u' and w' for u and w rounded to bfloat16, n for their width. By Cauchy
+and Schwarz
 
     |u'.w' - u.w| <= |u| |w' - w| + |u' - u| |w'|.
 
