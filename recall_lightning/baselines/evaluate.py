@@ -13,7 +13,8 @@ from recall_lightning.data.sampler import Keys
 from recall_lightning.data.splits import Cases
 from recall_lightning.metrics.ranking import recall_at_k
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.scoring import SCORES_AT_ONCE, best_columns, set_aside
+from recall_lightning.models.scoring import SCORES_AT_ONCE, set_aside
+from recall_lightning.models.selection import best_columns
 
 LONGEST_LIST = 100  # metrics of lists (coverage, novelty) reach up to this k; metrics of ranks reach any
 

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from recall_lightning.callbacks.tensorboard import writer_of
 from recall_lightning.data.batches import EvalBatch
-from recall_lightning.models.scoring import top_k
+from recall_lightning.models.top_k import top_k
 from recall_lightning.modules.recall import RecallModule
 
 

@@ -12,8 +12,10 @@ from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.scoring import best_columns, score_chunks, top_k
+from recall_lightning.models.scoring import score_chunks
+from recall_lightning.models.selection import best_columns
 from recall_lightning.models.sharding import shard_layers
+from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
@@ -30,6 +32,7 @@ class RankingModule(PortableModule):
         predict_k: items a user that `predict` gives.
         tokens: of the catalogue's texts.
         item_vectors: `(items, dim)` float32, as validation, test or prediction began.
+        ranked: these, made ready as prediction began.
     """
 
     loss: RecallLoss
@@ -38,6 +41,7 @@ class RankingModule(PortableModule):
     predict_k: int
     tokens: Tokens
     item_vectors: Tensor
+    ranked: RankedItems
 
     def configure_model(self) -> None:
         """Share the encoder's layers among the processes, where the Trainer's strategy is for that.
@@ -98,6 +102,7 @@ class RankingModule(PortableModule):
 
     def on_predict_epoch_start(self) -> None:
         self.on_validation_epoch_start()
+        self.ranked = RankedItems(self.item_vectors, self.loss.similarity)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         self._rank(self.user_vectors(batch), batch, self.val_metrics)
@@ -120,9 +125,7 @@ class RankingModule(PortableModule):
         """The users `(batch,)`, and the rows and scores of their best items, each `(batch, predict_k)`."""
         users = self.user_vectors(batch)
         added = self.added(users, batch)
-        scores, rows = top_k(
-            users, self.item_vectors, self.loss.similarity, k=self.predict_k, added=added, known=batch.known
-        )
+        scores, rows = self.ranked.top_k(users, self.predict_k, added=added, known=batch.known)
         return batch.users, rows, scores
 
     def user_vectors(self, batch: EvalBatch) -> Tensor:

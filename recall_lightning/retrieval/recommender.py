@@ -15,7 +15,7 @@ from recall_lightning.data.ragged import Ints, pad, spans
 from recall_lightning.data.readers.tabular import read_items
 from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
-from recall_lightning.models.scoring import top_k
+from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.maml import MAMLRecallModule
@@ -96,6 +96,7 @@ class Recommender:
             self.vectors: Tensor = self.module.model.item_tower(  # (pool, dim)
                 texts, self.module.model.known_rows(trained_rows)
             )
+            self.ranked = RankedItems(self.vectors, self.module.loss.similarity)
             counts = self.background.counts.to(self.device)
             self.popularity = torch.where(trained_rows >= 0, counts[trained_rows.clamp(min=0)], 0).float()
 
@@ -198,10 +199,10 @@ class Recommender:
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
             with torch.inference_mode():
-                scores, rows = top_k(
-                    users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=met,
-                    candidates=allowed, rescored=rescored,
-                )  # fmt: skip
+                added = self._added(users, recent)
+                scores, rows = self.ranked.top_k(
+                    users, k, added=added, known=met, candidates=allowed, rescored=rescored
+                )
                 if alpha is not None:
                     rows[(scores < alpha) | empty[:, None]] = -1
                 elif empty.any():
@@ -280,9 +281,7 @@ class Recommender:
                 encoded = encode_texts(self.module.model.encoder, tokens, self.device)
                 vector = self.module.model.item_tower(encoded, torch.tensor([-1], device=self.device))
         alike = self.module.model.as_users(vector)
-        scores, rows = top_k(
-            alike, self.vectors, self.module.loss.similarity, k=k, known=known, candidates=self.allowed(None)
-        )
+        scores, rows = self.ranked.top_k(alike, k, known=known, candidates=self.allowed(None))
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
         return [(self.pool.ids[r], self.pool.titles[r], s) for r, s in found]
 

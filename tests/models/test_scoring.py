@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import tensor
 
-from recall_lightning.models import scoring
-from recall_lightning.models.scoring import score_chunks, top_k
+from recall_lightning.models.scoring import score_chunks
 from recall_lightning.models.similarity import Cosine, Dot, Similarity
 
 INF = float("inf")
@@ -64,70 +63,12 @@ def test_a_chunk_is_as_large_as_allowed():
     assert watched.shapes == [(4, 5), (4, 5), (2, 5)]
 
 
-@given(arrays(np.float32, (4, 2), elements=COARSE), arrays(np.float32, (9, 2), elements=COARSE),
-       arrays(np.int64, (4, 6), elements=st.integers(-1, 8)), arrays(np.bool_, 9), st.integers(1, 12),
-       st.integers(1, 40))  # fmt: skip
-def test_top_k_agrees_with_sorting_every_row_in_python(users, items, known, candidates, k, scores_at_once):
-    users, items, known, candidates = map(torch.from_numpy, (users, items, known, candidates))
-    scores, rows = top_k(users, items, Dot(), k, known=known, candidates=candidates, scores_at_once=scores_at_once)
-    for user in range(4):
-        allowed = [row for row in range(9) if candidates[row] and row not in known[user]]
-        ranking = sorted((-float(users[user] @ items[row]), row) for row in allowed)[:k]
-        missing = k - len(ranking)
-        assert rows[user].tolist() == [row for _, row in ranking] + [-1] * missing
-        assert scores[user].tolist() == [-score for score, _ in ranking] + [-INF] * missing
-
-
-def test_scores_may_be_replaced_by_others_which_see_no_known_item_and_do_not_depend_on_the_candidates():
-    seen = []
-
-    def rescored(chunk, scores):
-        seen.append((chunk, scores.tolist()))
-        return -scores.double().masked_fill(scores == -INF, INF)
-
-    known, candidates = tensor([[1], [-1], [0]]), tensor([True, True, False, True])
-    scores, rows = top_k(
-        tensor([[1.0], [2.0], [3.0]]), tensor([[1.0], [2.0], [3.0], [4.0]]), Dot(), 3, known=known,
-        candidates=candidates, rescored=rescored, scores_at_once=8,
-    )  # fmt: skip
-    assert seen == [
-        (slice(0, 2), [[1, -INF, 3, 4], [2, 4, 6, 8]]),
-        (slice(2, 3), [[-INF, 6, 9, 12]]),
-    ]
-    assert rows.tolist() == [[0, 3, -1], [0, 1, 3], [1, 3, -1]]
-    assert scores.tolist() == [[-1, -4, -INF], [-2, -4, -8], [-6, -12, -INF]]
-
-
-def test_equal_scores_go_to_the_lower_rows_also_at_the_boundary_of_k():
-    items = torch.zeros(1000, 1)
-    items[700] = 1
-    _, rows = top_k(torch.ones(3, 1), items, Dot(), 4)
-    assert rows.tolist() == [[700, 0, 1, 2]] * 3
-
-
-def test_top_k_fills_up_with_minus_one_when_k_exceeds_the_catalogue():
-    scores, rows = top_k(tensor([[1.0]]), tensor([[1.0], [2.0]]), Dot(), 3)
-    assert (scores.tolist(), rows.tolist()) == ([[2.0, 1.0, -INF]], [[1, 0, -1]])
-
-
-def test_no_users_or_no_items_is_fine():
-    assert top_k(torch.ones(0, 3), torch.ones(4, 3), Cosine(), 2)[1].shape == (0, 2)
-    assert top_k(torch.ones(2, 3), torch.ones(0, 3), Cosine(), 2)[1].tolist() == [[-1, -1]] * 2
-
-
 def test_diverged_weights_are_named_with_the_cure():
     items = torch.ones(4, 2)
     items[2, 1] = torch.nan
     chunks = score_chunks(torch.ones(3, 2), items, Dot(), scores_at_once=8)
     with pytest.raises(ValueError, match=r"users 0 to 1 contain NaN.*diverged.*lower learning rate"):
         next(chunks)
-    with pytest.raises(ValueError, match="diverged"):  # though NaN is no candidate
-        top_k(torch.ones(3, 2), items, Dot(), 1, candidates=tensor([True, True, False, True]))
-
-
-def test_k_of_zero_is_named_with_the_cure():
-    with pytest.raises(ValueError, match=r"k is 0.*give k of 1 or more"):
-        top_k(torch.ones(1, 2), torch.ones(3, 2), Dot(), 0)
 
 
 def test_scores_keep_float32_under_autocast_and_of_bfloat16_vectors():
@@ -144,30 +85,6 @@ def test_scores_carry_no_gradient_and_leave_the_callers_gradients_on():
     for _, scores in score_chunks(users, torch.ones(4, 2), Cosine(), scores_at_once=4):
         assert not scores.requires_grad
         assert (users * 2).requires_grad
-
-
-@given(st.integers(1, 4), st.integers(1, 70), st.integers(1, 5), st.integers(0, 10**6), st.integers(2, 6))
-def test_the_best_columns_of_wide_rows_are_those_of_a_stable_sort_whatever_is_equal(n, columns, k, seed, group):
-    k = min(k, columns)
-    levels = torch.tensor([-torch.inf, -1.0, 0.0, 1.0, 2.0])
-    scores = levels[torch.randint(0, 5, (n, columns), generator=torch.Generator().manual_seed(seed))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "GROUP", group)
-        values, found = scoring.best_columns(scores, k)
-    expected = scores.sort(dim=-1, descending=True, stable=True)
-    assert values.equal(expected.values[:, :k])
-    assert found.equal(expected.indices[:, :k])
-
-
-def test_groups_are_looked_through_where_rows_are_wide():
-    scores = torch.rand(3, 64 * 25 + 7, generator=torch.Generator().manual_seed(0))
-    scores[0, -1], scores[1, :] = 2.0, 0.5
-    values, found = scoring.best_columns(scores, 10)
-    expected = scores.sort(dim=-1, descending=True, stable=True)
-    assert found.equal(expected.indices[:, :10])
-    assert values.equal(expected.values[:, :10])
-    assert found[0, 0] == 64 * 25 + 6
-    assert found[1].tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("gradient", [torch.enable_grad, torch.no_grad, torch.inference_mode])

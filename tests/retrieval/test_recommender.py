@@ -16,6 +16,7 @@ from recall_lightning import (
     Tabular,
     TransformerTower,
 )
+from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.retrieval.recommendations import write
 
@@ -114,6 +115,7 @@ def by_hand(recommender, monkeypatch):
     """A recommender whose cosines can be told at sight: zoe looks along x, yan along -y."""
     pool = {"heat": (1, 0), "alien": (0.8, 0.6), "brazil": (0.6, 0.8), "fargo": (0, 1), "007": (-1, 0)}
     recommender.vectors = torch.tensor([pool[item] for item in recommender.pool.ids], dtype=torch.float32)
+    recommender.ranked = RankedItems(recommender.vectors, recommender.module.loss.similarity)
     users = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
     monkeypatch.setattr(recommender, "user_vectors", lambda recent: users[: len(recent)])
     return recommender
