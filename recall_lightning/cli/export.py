@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from recall_lightning.cli.encoding import add_encoding
+
 SUMMARY = "item vectors, an index, and the encoder and towers, in the forms that other programs read"
 EXAMPLE = (
     "recall-lightning export --ckpt runs/movielens-100k/version_0/checkpoints/best.ckpt --to exported "
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one or several: {'; '.join(f'{name}: {what}' for name, what in FORMATS.items())}",
     )  # fmt: skip
     parser.add_argument("--items", metavar="I.csv", help="the vectors of these items, new ones among them")
+    add_encoding(parser)
     parser.add_argument(
         "--index", choices=["flat", "hnsw"],
         help="with faiss: flat is exact (default), hnsw faster on large catalogues; how much it finds is told",
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     check(formats, folder)
     if args.index and "faiss" not in formats:
         raise InputError(f"--index {args.index}: only the format faiss has an index. Add --format faiss, or drop it")
-    recommender = Recommender.from_checkpoint(args.ckpt)
+    recommender = Recommender.from_checkpoint(args.ckpt, encode_with=args.encode_with, cache_dir=args.cache)
     if args.items:
         recommender.use_items(args.items)
     export(

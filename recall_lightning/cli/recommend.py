@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recall_lightning.cli.compare import QUICK, SLOW
+from recall_lightning.cli.encoding import add_encoding
 from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join([*QUICK, *SLOW])}",
     )  # fmt: skip
     add_config(parser, only_with="--fuse")
+    add_encoding(parser)
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
 
 
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     check_writable(out)
     tuned_fusing = _fusing(args)
-    recommender = Recommender.from_checkpoint(args.ckpt)
+    recommender = Recommender.from_checkpoint(args.ckpt, encode_with=args.encode_with, cache_dir=args.cache)
     if args.items:
         recommender.use_items(args.items)
     candidates = None

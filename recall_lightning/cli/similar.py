@@ -2,6 +2,7 @@
 
 import argparse
 
+from recall_lightning.cli.encoding import add_encoding
 from recall_lightning.cli.main import positive
 
 SUMMARY = "the items nearest to an item, or to a text of your own"
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--item", metavar="ID", help="an item of the catalogue")
     what.add_argument("--text", help="any text")
     parser.add_argument("--items", metavar="I.csv", help="look among these items, not the training's")
+    add_encoding(parser)
     parser.add_argument("--k", type=positive, default=10, help="how many (default 10)")
 
 
@@ -24,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.cli.tables import print_table
     from recall_lightning.retrieval.recommender import Recommender
 
-    recommender = Recommender.from_checkpoint(args.ckpt)
+    recommender = Recommender.from_checkpoint(args.ckpt, encode_with=args.encode_with, cache_dir=args.cache)
     if args.items:
         recommender.use_items(args.items)
     found = recommender.similar(item=args.item, text=args.text, k=args.k)

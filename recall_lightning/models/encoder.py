@@ -63,12 +63,12 @@ class TextEncoder(nn.Module):
         """Whether a text's vector is another each time in training."""
         return any(getattr(module, name) > 0 for module, name in _dropout_rates(self.model))
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode texts.
 
         Args:
             ids: `(texts, tokens)` int64.
-            mask: `(texts, tokens)` bool, False on the filling.
+            mask: `(texts, tokens)` bool, False on the filling; None where there is none, which is faster.
 
         Returns:
             `(texts, dim)` float32.
@@ -80,12 +80,14 @@ class TextEncoder(nn.Module):
         """Whether the layers read texts one after the other, without filling."""
         return self.model.config._attn_implementation == PACKED
 
-    def _hidden(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+    def _hidden(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
         """`(texts, tokens, dim)`."""
         if self.packs:
+            mask = _whole(embeddings) if mask is None else mask
             packed = packing(mask)
             return unpacked(self._packed_hidden(embeddings, packed), packed, mask.shape)
-        hidden: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+        attended = None if mask is None else mask.long()
+        hidden: Tensor = self.model(inputs_embeds=embeddings, attention_mask=attended).last_hidden_state
         return hidden
 
     def _packed_hidden(self, embeddings: Tensor, packed: Packing) -> Tensor:
@@ -96,9 +98,11 @@ class TextEncoder(nn.Module):
         hidden: Tensor = made.last_hidden_state[0]
         return hidden
 
-    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def _pooled(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.pooling == "cls":
             return hidden[:, 0].float()
+        if mask is None:
+            return hidden.float().mean(1)
         weights = mask[..., None].to(hidden.dtype)
         return (hidden * weights).sum(1).float() / mask.sum(1, keepdim=True).clamp(min=1)  # an empty text: zeros
 
@@ -129,9 +133,9 @@ class TextEncoder(nn.Module):
                 vectors.append(checkpoint(self._part, *part, use_reentrant=False) if again else self._part(*part))
         return torch.cat(vectors) if vectors else embeddings.new_zeros((0, self.dim))
 
-    def _part(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+    def _part(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
         if self.packs:
-            packed = packing(mask)
+            packed = packing(_whole(embeddings) if mask is None else mask)
             return pooled(self._packed_hidden(embeddings, packed), packed, first=self.pooling == "cls")
         return self._pooled(self._hidden(embeddings, mask), mask)
 
@@ -168,6 +172,11 @@ class TextEncoder(nn.Module):
         self.model.requires_grad_(False)
         for layer in kept:
             layer.requires_grad_(True)
+
+
+def _whole(embeddings: Tensor) -> Tensor:
+    """The mask of texts `(texts, tokens, width)` without filling."""
+    return torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
 
 
 def _dropout_rates(model: nn.Module) -> list[tuple[nn.Module, str]]:

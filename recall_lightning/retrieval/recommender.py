@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,9 +18,11 @@ from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
+from recall_lightning.retrieval import back_ends
 from recall_lightning.retrieval.adapting import Adapting
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
@@ -36,31 +39,49 @@ class Recommender:
         module: a trained module.
         device: where to compute, `cpu` or such as `cuda:0`.
         source: what the module is called in messages.
+        encode_with: which of `retrieval.back_ends` encodes the catalogue, to a recall of its own (docs/results.md).
+            Texts of users' histories and of `similar`, if any, are encoded in float32.
+        cache_dir: where the catalogue's text vectors are kept, so that no text is encoded twice; None for nowhere.
+
+    Raises:
+        InputError: if there is no such back end, or it can't be used here.
     """
 
-    def __init__(self, module: RecallModule, device: str = "cpu", source: str = "the model") -> None:
+    def __init__(
+        self, module: RecallModule, device: str = "cpu", source: str = "the model", *, encode_with: str = "float32",
+        cache_dir: str | Path | None = None,
+    ) -> None:  # fmt: skip
         assert module.background is not None
-        self.source = source
+        self.source, self.encode_with = source, encode_with
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
         self.background = module.background
         self.module = module.eval().to(device)
         self.device = torch.device(device)
+        back_ends.check(encode_with, self.device)
         self.trained: Catalogue = self.background.catalogue
         self.use_items(self.trained)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, device: str | None = None) -> Self:
+    def from_checkpoint(
+        cls, path: str | Path, device: str | None = None, *, encode_with: str = "float32",
+        cache_dir: str | Path | None = None,
+    ) -> Self:  # fmt: skip
         """Load a checkpoint, meta-trained or not; nothing else is needed.
 
         Args:
             path: the checkpoint.
             device: where to compute; by default a GPU if there is one.
+            encode_with: as of the class.
+            cache_dir: as of the class.
 
         Raises:
-            InputError: if the file is missing, broken or of another program.
+            InputError: if the file is missing, broken or of another program; or as of the class.
         """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        back_ends.check(encode_with, torch.device(device))
         with torch.inference_mode(False):  # in which the weights would be made such that no gradient goes through
             module = load_module(path)
-        return cls(module, device or ("cuda" if torch.cuda.is_available() else "cpu"), str(path))
+        return cls(module, device, str(path), encode_with=encode_with, cache_dir=cache_dir)
 
     def use_items(self, items: Catalogue | str | Path) -> None:
         """Rank these items instead of those of the training.
@@ -92,7 +113,7 @@ class Recommender:
         rows = (trained_rows >= 0).nonzero()[:, 0]
         self.trained_rows = rows[trained_rows[rows].argsort()]  # (trained,) of the pool
         with torch.inference_mode():
-            texts = encode_texts(self.module.model.encoder, self.tokens, self.device)
+            texts = self._text_vectors()
             self.vectors: Tensor = self.module.model.item_tower(  # (pool, dim)
                 texts, self.module.model.known_rows(trained_rows)
             )
@@ -306,6 +327,15 @@ class Recommender:
             else:
                 users = model.users(self.vectors, recent)[:, -1]
         return users
+
+    def _text_vectors(self) -> Tensor:
+        """`(pool, dim)` float32: of the pool's texts."""
+        encoder = self.module.model.encoder
+        make = partial(back_ends.BACK_ENDS[self.encode_with], encoder, self.device)
+        if self._cache_dir is None:
+            return encode_texts(make(), self.tokens, self.device)
+        digest = f"{weights_digest(encoder)} {self.encode_with} {self.device.type}"
+        return kept_vectors(make, digest, self.tokens, self._cache_dir, self.device)
 
     def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
         """What the model adds to the scores of the pool."""

@@ -108,6 +108,8 @@ def test_a_graph_that_gives_other_numbers_is_told_and_not_kept(typed, tiny_encod
         return (items, vectors) if torch.compiler.is_exporting() else (items + 2e-3 * items.abs().max(), vectors)
 
     monkeypatch.setattr(graphs.ItemGraph, "forward", wrong)
-    with pytest.raises(InputError, match=r"--format onnx: item_encoder\.onnx gives other vectors than the model, by"):
+    with pytest.raises(
+        InputError, match=r"item_encoder\.onnx gives other vectors in ONNX Runtime than the model in torch, by"
+    ):
         exported(checkpoint, tmp_path / "out", "onnx")
     assert not (tmp_path / "out").exists()

@@ -1,7 +1,6 @@
 """Exports: what other programs can use of a checkpoint, in a folder that is written whole or not at all."""
 
 import hashlib
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from recall_lightning.errors import InputError
+from recall_lightning.retrieval.back_ends import is_installed
 from recall_lightning.retrieval.export.embeddings import write_embeddings
 from recall_lightning.retrieval.export.graphs import write_graphs
 from recall_lightning.retrieval.export.nearest import Kind, write_index
@@ -74,8 +74,8 @@ def export(
     kept = [name for name in former.get("formats", []) if name not in formats]
     if kept and former["model"] != model:
         raise InputError(
-            f"--to {folder}: it holds {', '.join(kept)} of another checkpoint or other items, which would not go with "
-            f"this. Add --format {' '.join(kept)}, or give another folder"
+            f"--to {folder}: it holds {', '.join(kept)} of another checkpoint or other items, or encoded "
+            f"by another back end, which would not go with this. Add --format {' '.join(kept)}, or give another folder"
         )
     with folder_written_whole(folder.resolve()) as made:
         for name in dict.fromkeys(formats):
@@ -92,10 +92,6 @@ def export(
         tell(told)
 
 
-def is_installed(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
-
-
 def _contents(folder: Path) -> dict[str, Any]:
     path = folder / CONTENTS
     contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -108,9 +104,10 @@ def _copy_if_missing(source: str, target: str) -> None:
 
 
 def _digest(recommender: Recommender) -> str:
-    """A hash of the weights and of the items that are ranked: equal ones make equal exports."""
+    """A hash of the weights, the items that are ranked and what encoded them: equal ones make equal exports."""
     n, pool = recommender.n_ranked, recommender.pool
-    digest = hashlib.blake2b(json.dumps([pool.ids[:n], pool.texts[:n]]).encode(), digest_size=16)
+    described = [pool.ids[:n], pool.texts[:n], recommender.encode_with]
+    digest = hashlib.blake2b(json.dumps(described).encode(), digest_size=16)
     for name, weight in sorted(recommender.module.state_dict().items()):
         if isinstance(weight, Tensor):
             digest.update(name.encode() + weight.detach().float().cpu().contiguous().numpy().tobytes())

@@ -1,28 +1,20 @@
 """Encoder and towers as ONNX graphs."""
 
-import logging
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recall_lightning.errors import InputError
 from recall_lightning.meta.fast_weights import FastWeights
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval.export.merged import merged_encoder
+from recall_lightning.retrieval.export.onnx_file import write_graph
 from recall_lightning.retrieval.export.ranking import items_to_rank, users_to_rank
 from recall_lightning.retrieval.recommender import Recommender
-
-CLOSE = 1e-4  # how far a graph's numbers may be from the model's, of those that are above 1 as a share
-_TRACED = (2, 5)  # texts and tokens, or users and items, by which a graph is traced; it holds for any
-_CHECKED = [(1, 1), (3, 7)]
-_LARGEST = 2**31 - 2**24  # bytes of an ONNX file; larger weights lie beside it
 
 
 class ItemGraph(nn.Module):
@@ -31,7 +23,7 @@ class ItemGraph(nn.Module):
     def __init__(self, recommender: Recommender) -> None:
         super().__init__()
         module = recommender.module
-        self.encoder, self.item_tower = merged_encoder(recommender), deepcopy(module.model.item_tower).cpu()
+        self.encoder, self.item_tower = merged_encoder(module.model.encoder), deepcopy(module.model.item_tower).cpu()
         self.similarity = module.loss.similarity
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,52 +98,11 @@ def write_graphs(recommender: Recommender, folder: Path, tell: Callable[[str], N
         return vectors, torch.arange(length) >= torch.tensor([[0], [length - 1]]).repeat(n, 1)[:n]
 
     path = folder / "item_encoder.onnx"
-    _write(ItemGraph(recommender), path, texts, ["input_ids", "attention_mask"], ["item_vector", "ranking_vector"])
+    write_graph(ItemGraph(recommender), path, texts, ["input_ids", "attention_mask"], ["item_vector", "ranking_vector"])
     recommender.background.tokenizer.save_pretrained(folder)
     if module.model.user_tower.reads_text:
         tell("onnx: item_encoder.onnx alone: this model's user tower is the encoder, on the joined texts of a history")
         return
     path = folder / "user_tower.onnx"
-    _write(UserGraph(module), path, histories, ["item_vectors", "mask"], ["user_vector", "ranking_vector"])
+    write_graph(UserGraph(module), path, histories, ["item_vectors", "mask"], ["user_vector", "ranking_vector"])
     tell("onnx: item_encoder.onnx and user_tower.onnx, checked by ONNX Runtime")
-
-
-def _write(
-    graph: nn.Module, path: Path, inputs: Callable[[int, int], tuple[Tensor, Tensor]], names: list[str],
-    outputs: list[str],
-) -> None:  # fmt: skip
-    """Write a graph whose inputs' first dimensions may be of any size, and check it."""
-    graph.eval()
-    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of how the tracer will change: nothing to act upon
-        program = torch.onnx.export(
-            graph, inputs(*_TRACED), dynamo=True, verbose=False, input_names=names, output_names=outputs,
-            dynamic_shapes=(axes, axes),
-        )  # fmt: skip
-    assert program is not None  # dynamo gives one
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # where this machine has the code that was traced
-    size = sum(weight.const_value.nbytes for weight in program.model.graph.initializers.values() if weight.const_value)
-    program.save(path, external_data=size > _LARGEST)
-    _check(graph, path, [inputs(*shape) for shape in _CHECKED], names)
-
-
-def _check(graph: nn.Module, path: Path, batches: list[tuple[Tensor, Tensor]], names: list[str]) -> None:
-    """Raise InputError where the file's numbers are not the graph's."""
-    import onnxruntime
-
-    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for batch in batches:
-        with torch.no_grad():
-            wanted = graph(*batch)
-        found = session.run(None, {name: part.numpy() for name, part in zip(names, batch, strict=True)})
-        for ours, theirs in zip(wanted, found, strict=True):
-            apart = float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(min=1))
-            if not apart <= CLOSE:
-                raise InputError(
-                    f"--format onnx: {path.name} gives other vectors than the model, by {apart:.2g} for inputs "
-                    f"{tuple(batch[0].shape)}, so it isn't kept. Try the versions of onnx, onnxscript and onnxruntime "
-                    "in requirements.txt, or another format"
-                )

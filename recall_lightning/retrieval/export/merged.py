@@ -4,11 +4,10 @@ from copy import deepcopy
 
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.lora import merge_adapters
-from recall_lightning.retrieval.recommender import Recommender
 
 
-def merged_encoder(recommender: Recommender) -> TextEncoder:
-    """A copy of the encoder, its adapters merged into its weights; the recommender's stays as it is."""
-    encoder = deepcopy(recommender.module.model.encoder).cpu().eval()
-    merge_adapters(encoder.model)
-    return encoder
+def merged_encoder(encoder: TextEncoder) -> TextEncoder:
+    """A copy of an encoder, its adapters merged into its weights; the encoder itself stays as it is."""
+    merged = deepcopy(encoder).cpu().eval()
+    merge_adapters(merged.model)
+    return merged

@@ -29,7 +29,7 @@ def write_sentence_transformer(recommender: Recommender, folder: Path, tell: Cal
         tell: is told what was written.
     """
     module, background = recommender.module, recommender.background
-    encoder, similarity = merged_encoder(recommender), similarity_of_texts(module.loss.similarity)
+    encoder, similarity = merged_encoder(module.model.encoder), similarity_of_texts(module.loss.similarity)
     tower = module.model.item_tower
     projection = (tower if isinstance(tower, ItemTower) else tower.tower).projection
     encoder.model.save_pretrained(folder)
