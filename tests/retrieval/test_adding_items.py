@@ -4,7 +4,6 @@ import random
 
 import pytest
 import torch
-from retrieval_runs import train
 
 from recall_lightning import InputError, Recommender
 from recall_lightning.data.catalogue import Catalogue
@@ -15,8 +14,8 @@ SEQUEL = "Heat 2 (2026). Action, Crime"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_encoder, write_typed, tmp_path_factory):
-    return train(write_typed(tmp_path_factory.mktemp("trained")), tiny_encoder)[1]
+def checkpoint(train_typed, tmp_path_factory):
+    return train_typed(tmp_path_factory.mktemp("trained"))[1]
 
 
 @pytest.fixture

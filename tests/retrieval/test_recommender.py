@@ -5,7 +5,6 @@ import csv
 import pyarrow.parquet as pq
 import pytest
 import torch
-from retrieval_runs import train
 
 from recall_lightning import InputError, Recommender
 from recall_lightning.retrieval.recommendations import write
@@ -14,8 +13,8 @@ ODD = 'no, "quotes"\nno 🍕'
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_encoder, write_typed, tmp_path_factory):
-    return train(write_typed(tmp_path_factory.mktemp("trained")), tiny_encoder)[1]
+def checkpoint(train_typed, tmp_path_factory):
+    return train_typed(tmp_path_factory.mktemp("trained"))[1]
 
 
 @pytest.fixture
@@ -211,8 +210,8 @@ def test_no_user_at_all_is_told(recommender):
 
 
 @pytest.fixture(scope="module")
-def with_prior(tiny_encoder, write_typed, tmp_path_factory):
-    return train(write_typed(tmp_path_factory.mktemp("with-prior")), tiny_encoder, prior=True)
+def with_prior(train_typed, tmp_path_factory):
+    return train_typed(tmp_path_factory.mktemp("with-prior"), prior=True)
 
 
 @pytest.fixture
@@ -263,9 +262,9 @@ def test_similar_items_have_the_largest_cosines_however_popular_they_are(popular
 
 
 @pytest.fixture(scope="module")
-def with_transitions(tiny_encoder, write_typed, tmp_path_factory):
-    folder = write_typed(tmp_path_factory.mktemp("with-transitions"))
-    return train(folder, tiny_encoder, transitions=True, neighbours=True, candidates="catalogue")
+def with_transitions(train_typed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("with-transitions")
+    return train_typed(folder, transitions=True, neighbours=True, candidates="catalogue")
 
 
 def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(with_transitions):
