@@ -75,8 +75,9 @@ def test_data_stands_beside_models_and_knows_neither_them_nor_what_is_done_with_
 
 def test_modules_know_nothing_of_what_shows_serves_or_compares_them():
     assert imported_by("modules")
+    above = {"cli", "callbacks", "retrieval", "serving", "baselines", "coldstart"}
     for module, name in imported_by("modules"):
-        assert part_of(name) not in {"cli", "callbacks", "retrieval", "baselines", "coldstart"}, f"{module}: {name}"
+        assert part_of(name) not in above, f"{module}: {name}"
 
 
 def test_nothing_but_the_program_knows_the_commands():
@@ -89,16 +90,27 @@ def test_there_are_no_cycles_between_parts():
     graph = {part: {part_of(name) for _, name in imported_by(part)} - {None, part} for part in PARTS}
     order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
     assert order.index("models") < order.index("losses") < order.index("modules") < order.index("cli")
+    assert order.index("modules") < order.index("retrieval") < order.index("serving") < order.index("cli")
+
+
+def test_serving_puts_a_recommender_to_use_and_nothing_else():
+    assert imported_by("serving")
+    for module, name in imported_by("serving"):
+        assert part_of(name) in {None, "serving", "retrieval", "data", "errors"}, f"{module}: {name}"
 
 
 @pytest.mark.parametrize("code", [
     "import recall_lightning",
     "import recall_lightning.cli.main",
-    "from recall_lightning.cli.main import main\ntry: main(['--help'])\nexcept SystemExit as e: assert e.code == 0",
+    *(
+        f"from recall_lightning.cli.main import main\ntry: main({given})\nexcept SystemExit as e: assert e.code == 0"
+        for given in (["--help"], ["serve", "--help"])
+    ),
     "from recall_lightning.cli.main import main\nmain(['fit', '--help'])",
 ])  # fmt: skip
 def test_the_program_answers_before_torch_is_loaded(code):
-    told = f"{code}\nimport sys\nprint(sorted({{'torch', 'lightning', 'transformers', 'numpy'}} & sys.modules.keys()))"
+    heavy = {"torch", "lightning", "transformers", "numpy", "fastapi"}
+    told = f"{code}\nimport sys\nprint(sorted({heavy} & sys.modules.keys()))"
     ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "[]"

@@ -14,7 +14,16 @@ TRAINER_COMMANDS = {
     "test": "metrics of a checkpoint on the test cases",
     "predict": "recommendations for every user of a config's data",
 }
-COMMANDS = ["fetch", "check", "recommend", "similar", "compare", "adapt", "export"]  # modules of recall_lightning.cli
+COMMANDS = [
+    "fetch",
+    "check",
+    "recommend",
+    "similar",
+    "compare",
+    "adapt",
+    "export",
+    "serve",
+]  # modules of recall_lightning.cli
 
 
 class Parser(argparse.ArgumentParser):

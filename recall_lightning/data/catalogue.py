@@ -40,6 +40,17 @@ class Catalogue:
             [self.ids[r] for r in rows], [self.texts[r] for r in rows], [self.titles[r] for r in rows], self.template
         )
 
+    def updated(self, items: "Catalogue") -> "Catalogue":
+        """These items and others: one that is here already gets the other's text and title, new ones come behind."""
+        new = [row for row, item in enumerate(items.ids) if self.row(item) < 0]
+        ids, texts, titles = self.ids + [items.ids[r] for r in new], list(self.texts), list(self.titles)
+        for item, text, title in zip(items.ids, items.texts, items.titles, strict=True):
+            if (row := self.row(item)) >= 0:
+                texts[row], titles[row] = text, title
+        texts += [items.texts[r] for r in new]
+        titles += [items.titles[r] for r in new]
+        return Catalogue(ids, texts, titles, self.template)
+
 
 def describe(
     columns: Mapping[str, Sequence[str]],

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.ragged import Ints, offsets_of, pad, spans
 from recall_lightning.whole import written_whole
+
+_TOKENIZING = threading.Lock()  # a tokenizer of transformers keeps where it cuts, so two threads would cut each other's
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,12 @@ class Tokens:
         spans_of = itertools.pairwise(self.offsets.tolist())
         return np.array([first.setdefault(self.values[a:b].tobytes(), row) for row, (a, b) in enumerate(spans_of)])
 
+    def of(self, row: int) -> NDArray[np.int32]:
+        """`(tokens,)` of one text."""
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
     def select(self, rows: Ints) -> "Tokens":
-        """Those of the texts `rows`, in their order."""
+        """The texts of these rows alone, in their order."""
         starts, stops = self.offsets[rows], self.offsets[rows + 1]
         return Tokens(self.values[spans(starts, stops)], offsets_of(stops - starts), self.frame)
 
@@ -122,6 +129,15 @@ class Tokens:
             at += count
         lengths = np.array([len(text) for text in texts], np.int64)
         return framed(np.concatenate(texts), lengths, self.frame, 1)
+
+
+def concatenated(first: Tokens, second: Tokens) -> Tokens:
+    """The texts of both, one after the other, tokenized alike."""
+    return Tokens(
+        np.concatenate([first.values, second.values]),
+        np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
+        first.frame,
+    )
 
 
 def framed(values: NDArray[np.int32], lengths: Ints, frame: Frame, max_buckets: int) -> TokenBatch:
@@ -165,16 +181,18 @@ def tokenize(
         cache_dir: folder of the cache, None for none. A file there is named by the hash of texts and tokenizer, written
             whole or not at all, and memory-mapped when read.
     """
-    frame = frame_of(tokenizer)
+    with _TOKENIZING:
+        frame = frame_of(tokenizer)
     path = cache_dir / f"tokens-{_fingerprint(texts, tokenizer, max_tokens)}.npy" if cache_dir else None
     if path is not None and path.is_file():
         return _unpack(np.load(path, mmap_mode="r"), len(texts), frame)
-    ids: list[list[int]] = (
-        tokenizer(
-            list(texts), add_special_tokens=False, truncation=True, max_length=max(max_tokens - frame.n_special, 1),
-            return_attention_mask=False, return_token_type_ids=False,
-        )["input_ids"] if texts else []
-    )  # fmt: skip
+    with _TOKENIZING:
+        ids: list[list[int]] = (
+            tokenizer(
+                list(texts), add_special_tokens=False, truncation=True, max_length=max(max_tokens - frame.n_special, 1),
+                return_attention_mask=False, return_token_type_ids=False,
+            )["input_ids"] if texts else []
+        )  # fmt: skip
     lengths = np.array([len(text) for text in ids], np.int64)
     packed = np.concatenate([lengths.astype(np.int32), *(np.array(text, np.int32) for text in ids)])
     if path is not None:

@@ -1,10 +1,9 @@
 """Recommender: a checkpoint put to use."""
 
-import math
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +12,8 @@ from torch import Tensor
 
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.ragged import Ints, pad, spans
-from recall_lightning.data.readers.tabular import read_items
-from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.models.top_k import RankedItems
-from recall_lightning.modules.encoding import encode_texts
-from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
@@ -26,10 +21,10 @@ from recall_lightning.retrieval import back_ends
 from recall_lightning.retrieval.adapting import Adapting
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
+from recall_lightning.retrieval.pool import Added, Items, Pool, Pools, added, catalogue_of
 from recall_lightning.retrieval.popular import most_popular
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
-
-Threshold = float | Literal["auto"] | None
+from recall_lightning.retrieval.thresholds import Threshold, alpha_of
 
 
 class Recommender:
@@ -53,13 +48,13 @@ class Recommender:
     ) -> None:  # fmt: skip
         assert module.background is not None
         self.source, self.encode_with = source, encode_with
-        self._cache_dir = None if cache_dir is None else Path(cache_dir)
         self.background = module.background
         self.module = module.eval().to(device)
         self.device = torch.device(device)
         back_ends.check(encode_with, self.device)
         self.trained: Catalogue = self.background.catalogue
-        self.use_items(self.trained)
+        self._pools = Pools(self.module, self.device, encode_with=encode_with, cache_dir=cache_dir)
+        self._take(self._pools.of(self.trained))
 
     @classmethod
     def from_checkpoint(
@@ -83,43 +78,50 @@ class Recommender:
             module = load_module(path)
         return cls(module, device, str(path), encode_with=encode_with, cache_dir=cache_dir)
 
-    def use_items(self, items: Catalogue | str | Path) -> None:
+    def use_items(self, items: Items) -> None:
         """Rank these items instead of those of the training.
 
-        Items that training never saw are encoded from their texts and rank beside the others. Items of the training
-        that are not among these are not ranked any more, but still describe users whose histories hold them.
+        Items that training never saw are encoded from their texts and rank beside the others; a text that was encoded
+        for the same item already is not read again. Items of the training that are not among these are not ranked any
+        more, but still describe users whose histories hold them.
 
         Args:
-            items: a catalogue, or the file of one with the columns of the training's text template.
+            items: a catalogue, the file of one with the columns of the training's text template, or texts by item id.
 
         Raises:
-            InputError: if the file can't be used.
+            InputError: if the file can't be used, or an id or a text is empty.
         """
-        if not isinstance(items, Catalogue):
-            items = read_items(items, self.trained.template)
-        only_trained = [row for row, item in enumerate(self.trained.ids) if items.row(item) < 0]
-        self.pool = Catalogue(
-            items.ids + [self.trained.ids[row] for row in only_trained],
-            items.texts + [self.trained.texts[row] for row in only_trained],
-            items.titles + [self.trained.titles[row] for row in only_trained],
-            self.trained.template,
-        )
-        self.n_ranked = len(items)
-        trained_rows = torch.tensor([self.trained.row(item) for item in self.pool.ids], device=self.device)
-        self._row_in_training = trained_rows  # (pool,) of the training, -1 for others
-        self.tokens: Tokens = tokenize(
-            self.pool.texts, self.background.tokenizer, max_tokens=self.background.max_text_tokens
-        )
-        rows = (trained_rows >= 0).nonzero()[:, 0]
-        self.trained_rows = rows[trained_rows[rows].argsort()]  # (trained,) of the pool
-        with torch.inference_mode():
-            texts = self._text_vectors()
-            self.vectors: Tensor = self.module.model.item_tower(  # (pool, dim)
-                texts, self.module.model.known_rows(trained_rows)
-            )
-            self.ranked = RankedItems(self.vectors, self.module.loss.similarity)
-            counts = self.background.counts.to(self.device)
-            self.popularity = torch.where(trained_rows >= 0, counts[trained_rows.clamp(min=0)], 0).float()
+        self._take(self._pools.of(catalogue_of(items, self.trained.template), self._items))
+
+    def add_items(self, items: Items) -> Added:
+        """Rank these items, too: they can be recommended and found at once.
+
+        Only new and changed texts are encoded; the vectors of all other items stay as they are, to the bit.
+
+        Args:
+            items: as of `use_items`; an item that is already there gets the new text.
+
+        Raises:
+            InputError: as of `use_items`.
+        """
+        given, before = catalogue_of(items, self.trained.template), self._items
+        ranked = before.items.select(range(before.n_ranked))
+        self._take(self._pools.of(ranked.updated(given), before))
+        return added(before, self._items, given)
+
+    def copy(self) -> Self:
+        """A recommender of the same model and items, whose items can be changed while this one is at work."""
+        return copy.copy(self)
+
+    def _take(self, items: Pool) -> None:
+        self._items = items
+        self.pool, self.n_ranked, self.tokens, self.vectors = items.items, items.n_ranked, items.tokens, items.vectors
+        self.ranked = RankedItems(self.vectors, self.module.loss.similarity)
+        self._row_in_training = trained = items.row_in_training  # (pool,) of the training, -1 for others
+        rows = (trained >= 0).nonzero()[:, 0]
+        self.trained_rows = rows[trained[rows].argsort()]  # (trained,) of the pool
+        counts = self.background.counts.to(self.device)
+        self.popularity = torch.where(trained >= 0, counts[trained.clamp(min=0)], 0).float()
 
     def recommend(
         self,
@@ -236,21 +238,7 @@ class Recommender:
         Raises:
             InputError: if the threshold is no number, or `auto` and the checkpoint holds none.
         """
-        if threshold is None:
-            return None
-        if threshold == "auto":
-            choice = self.module.threshold
-            if choice.point is None:
-                ((name, value),) = choice.config.constraint.items()
-                raise InputError(
-                    f"threshold auto: the checkpoint holds no alpha: it is of an older version, or saved before a "
-                    f"validation found one by model.threshold.{name} {value:g}. Give a number, or train with another "
-                    "constraint"
-                )
-            return choice.point.alpha
-        if isinstance(threshold, str) or not math.isfinite(threshold):
-            raise InputError(f"threshold is {threshold}: give a number such as 0.4, or auto")
-        return float(threshold)
+        return alpha_of(threshold, self.module.threshold)
 
     def allowed(self, candidates: Iterable[str] | None) -> Tensor | None:
         """Which items may be ranked, `(items,)` bool; None for all.
@@ -297,10 +285,7 @@ class Recommender:
                 )
             vector, known = self.vectors[row : row + 1], torch.tensor([[row]], device=self.device)
         else:
-            tokens = tokenize([text or ""], self.background.tokenizer, max_tokens=self.background.max_text_tokens)
-            with torch.inference_mode():
-                encoded = encode_texts(self.module.model.encoder, tokens, self.device)
-                vector = self.module.model.item_tower(encoded, torch.tensor([-1], device=self.device))
+            vector = self._pools.of_text(text or "")
         alike = self.module.model.as_users(vector)
         scores, rows = self.ranked.top_k(alike, k, known=known, candidates=self.allowed(None))
         found = [(r, s) for r, s in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if r >= 0]
@@ -327,15 +312,6 @@ class Recommender:
             else:
                 users = model.users(self.vectors, recent)[:, -1]
         return users
-
-    def _text_vectors(self) -> Tensor:
-        """`(pool, dim)` float32: of the pool's texts."""
-        encoder = self.module.model.encoder
-        make = partial(back_ends.BACK_ENDS[self.encode_with], encoder, self.device)
-        if self._cache_dir is None:
-            return encode_texts(make(), self.tokens, self.device)
-        digest = f"{weights_digest(encoder)} {self.encode_with} {self.device.type}"
-        return kept_vectors(make, digest, self.tokens, self._cache_dir, self.device)
 
     def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
         """What the model adds to the scores of the pool."""

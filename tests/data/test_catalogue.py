@@ -75,3 +75,11 @@ def test_of_a_file_people_are_shown_the_title_or_name_though_the_text_leaves_it_
     (tmp_path / "items.csv").write_text(f"item_id,{column},plot\n7,Heat,A thief and a detective\n")
     catalogue = read_items(tmp_path / "items.csv", "{plot}")
     assert (catalogue.texts, catalogue.titles) == (["A thief and a detective"], ["Heat"])
+
+
+def test_an_update_gives_items_their_new_text_and_title_and_puts_new_ones_behind():
+    catalogue = described(("7", "Heat", "Fox"), ("8", "Alien", ""))
+    updated = catalogue.updated(described(("9", "Brazil", ""), ("7", "Heat 2", "")))
+    assert (updated.ids, updated.titles) == (["7", "8", "9"], ["Heat 2", "Alien", "Brazil"])
+    assert updated.texts == ["Heat 2", "Alien", "Brazil"]
+    assert catalogue.texts == ["Heat. Fox", "Alien"]  # itself it stays as it is

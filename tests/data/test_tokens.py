@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
-from recall_lightning.data.tokens import Frame, Tokens, frame_of, tokenize
+from recall_lightning.data.tokens import Frame, Tokens, concatenated, frame_of, tokenize
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "heat", "alien", "bra", "##zil", "of", "the", ".", "1995"]
 PAD, CLS, SEP = 0, 2, 3
@@ -151,3 +151,17 @@ def test_texts_of_the_same_tokens_are_told_by_the_first_of_them():
         np.array([A, B, A, B, A, B], np.int32), np.array([0, 1, 2, 3, 4, 4, 6, 6]), Frame([CLS], [SEP], PAD)
     )
     assert tokens.alike.tolist() == [0, 1, 0, 1, 4, 5, 4]
+
+
+def tokens_of(texts):
+    offsets = np.cumsum([0, *map(len, texts)])
+    return Tokens(np.array([token for text in texts for token in text], np.int32), offsets, Frame([CLS], [SEP], PAD))
+
+
+@given(st.lists(st.lists(st.integers(5, 9), max_size=4), min_size=1, max_size=6), st.data())
+def test_texts_selected_out_of_two_lists_are_those_of_one(texts, data):
+    cut = data.draw(st.integers(0, len(texts)))
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=6))
+    chosen = concatenated(tokens_of(texts[:cut]), tokens_of(texts[cut:])).select(np.array(rows, np.int64))
+    assert [chosen.of(place).tolist() for place in range(len(rows))] == [texts[row] for row in rows]
+    assert chosen.lengths.tolist() == [len(texts[row]) + 2 for row in rows]

@@ -28,9 +28,10 @@ def test_the_flag_offers_each_and_each_is_tested():
     assert flags.BACK_ENDS == list(BACK_ENDS) == list(LEAST_COSINE)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "packed"])
 @pytest.mark.parametrize("name", BACK_ENDS)
-def test_vectors_are_those_of_float32(name, tiny_encoder):
-    encoder = TextEncoder(load_model(str(tiny_encoder))).eval()
+def test_vectors_are_those_of_float32(name, attention, tiny_encoder):
+    encoder = TextEncoder(load_model(str(tiny_encoder), attention=attention)).eval()
     before = {key: weight.clone() for key, weight in encoder.state_dict().items()}
     tokens = tokenize(TEXTS, load_tokenizer(str(tiny_encoder)), max_tokens=40)
     exact = encode_texts(encoder, tokens, CPU)

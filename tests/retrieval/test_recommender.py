@@ -2,48 +2,20 @@
 
 import csv
 
-import lightning as L
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from recall_lightning import (
-    InputError,
-    ItemTower,
-    RecallDataModule,
-    RecallModule,
-    Recommender,
-    Tabular,
-    TransformerTower,
-)
+from recall_lightning import InputError, Recommender
 from recall_lightning.models.top_k import RankedItems
-from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.retrieval.recommendations import write
 
 ODD = 'no, "quotes"\nno 🍕'
 
 
-def train(folder, tiny_encoder, **settings):
-    """A module after three epochs on the typed tables, and its checkpoint."""
-    torch.manual_seed(0)
-    data = RecallDataModule(
-        Tabular(str(folder / "interactions.csv"), str(folder / "items.csv")), "{title} ({year}). {genres}",
-        str(tiny_encoder), max_history=3,
-    )  # fmt: skip
-    encoder = EncoderConfig(str(tiny_encoder))
-    module = RecallModule(encoder, TransformerTower(1, 2), ItemTower(residual=True), **settings)
-    trainer = L.Trainer(
-        max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
-    )  # fmt: skip
-    trainer.fit(module, data)
-    trainer.save_checkpoint(folder / "model.ckpt")
-    return module, folder / "model.ckpt"
-
-
 @pytest.fixture(scope="module")
-def checkpoint(tiny_encoder, write_typed, tmp_path_factory):
-    return train(write_typed(tmp_path_factory.mktemp("trained")), tiny_encoder)[1]
+def checkpoint(train_typed, tmp_path_factory):
+    return train_typed(tmp_path_factory.mktemp("trained"))[1]
 
 
 @pytest.fixture
@@ -240,8 +212,8 @@ def test_no_user_at_all_is_told(recommender):
 
 
 @pytest.fixture(scope="module")
-def with_prior(tiny_encoder, write_typed, tmp_path_factory):
-    return train(write_typed(tmp_path_factory.mktemp("with-prior")), tiny_encoder, prior=True)
+def with_prior(train_typed, tmp_path_factory):
+    return train_typed(tmp_path_factory.mktemp("with-prior"), prior=True)
 
 
 @pytest.fixture
@@ -292,9 +264,9 @@ def test_similar_items_have_the_largest_cosines_however_popular_they_are(popular
 
 
 @pytest.fixture(scope="module")
-def with_transitions(tiny_encoder, write_typed, tmp_path_factory):
-    folder = write_typed(tmp_path_factory.mktemp("with-transitions"))
-    return train(folder, tiny_encoder, transitions=True, neighbours=True, candidates="catalogue")
+def with_transitions(train_typed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("with-transitions")
+    return train_typed(folder, transitions=True, neighbours=True, candidates="catalogue")
 
 
 def test_what_followed_in_training_is_a_part_of_the_score_also_after_a_reload(with_transitions):
