@@ -13,6 +13,7 @@ from recall_lightning.cli.encoding import add_encoding
 from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
+    from recall_lightning.data.catalogue import Catalogue
     from recall_lightning.retrieval.fusing import Fusing
     from recall_lightning.retrieval.histories import PreparedHistories
     from recall_lightning.retrieval.recommender import Recommender
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_config(parser, only_with="--fuse")
     add_encoding(parser)
+    parser.add_argument(
+        "--explain", nargs="?", const="items", choices=["items", "words"],
+        help="also tell, in further columns and with --show, which items of the history a score is owed to; `words`: "
+        "and to which words of the recommended item's text",
+    )  # fmt: skip
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
 
 
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from recall_lightning.data.readers.tables import column, read_table
+    from recall_lightning.retrieval.explaining import Explaining
     from recall_lightning.retrieval.recommendations import check_writable, write
     from recall_lightning.retrieval.recommender import Recommender
 
@@ -73,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     alpha = recommender.alpha(args.threshold)
     adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
+    explaining = Explaining(recommender, words=args.explain == "words", adapting=adapting) if args.explain else None
     fusing = tuned_fusing() if tuned_fusing else None
     started, shown, served = time.perf_counter(), args.show, 0
 
@@ -80,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing,
+            adapting=adapting, fusing=fusing, explaining=explaining,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -101,6 +109,13 @@ def run(args: argparse.Namespace) -> None:
     ]:
         if count:
             sys.stderr.write(f"{count} {what}\n")
+    if explaining:
+        how = (
+            "sums of the items' shares"
+            if explaining.exact
+            else "and an item's share is what its score loses without it"
+        )
+        sys.stderr.write(f"scores are {how}; because_scores, others_score and rest_score add up to the model's score\n")
     sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
 
 
@@ -125,6 +140,7 @@ def _fusing(args: argparse.Namespace) -> "Callable[[], Fusing] | None":
         ("--items", args.items is not None, "the baseline knows the config's items alone"),
         ("--adapt", args.adapt, "the weight is chosen for a model that stays as it is"),
         ("--threshold", args.threshold is not None, "alpha is on the scale of the model's scores, not of the fused"),
+        ("--explain", args.explain is not None, "only the model's own scores can be shared out"),
     ]:
         if given:
             raise InputError(f"--fuse with {flag}: {why}. Drop one of them")
@@ -158,6 +174,15 @@ def _threshold(text: str) -> Any:
     return text if text == "auto" else value
 
 
+def _why(row: dict[str, Any], pool: "Catalogue") -> str:
+    """One line of what a score is owed to."""
+    because = zip(row["because"], row["because_scores"], strict=True)
+    items = [f"{share:+.3f} {pool.titles[pool.row(item)]}" for item, share in because]
+    parts = [*items, f"{row['others_score']:+.3f} other items", f"{row['rest_score']:+.3f} no item"]
+    words = [f"{weight:+.3f} {w}" for w, weight in zip(row.get("words", []), row.get("word_scores", []), strict=True)]
+    return "; ".join(parts) + (f"; words: {', '.join(words)}" if words else "")
+
+
 def _show(recommender: "Recommender", histories: "PreparedHistories", table: Any, most: int) -> int:
     """Print what the first users of a table met and get, with titles; how many were printed."""
     from recall_lightning.cli.tables import print_table
@@ -174,4 +199,7 @@ def _show(recommender: "Recommender", histories: "PreparedHistories", table: Any
             ["rank", "recommended", "score"],
             [[str(r["rank"]), pool.texts[pool.row(r["item_id"])], f"{r['score']:.3f}"] for r in rows],
         )
+        for row in rows:
+            if "because" in row:
+                print(f"{row['rank']}: {_why(row, pool)}")
     return len(users)

@@ -73,7 +73,7 @@ class TextEncoder(nn.Module):
         Returns:
             `(texts, dim)` float32.
         """
-        return self._part(self.model.get_input_embeddings()(ids), mask)
+        return self.of_embeddings(self.model.get_input_embeddings()(ids), mask)
 
     @property
     def packs(self) -> bool:
@@ -130,10 +130,21 @@ class TextEncoder(nn.Module):
             step = self.texts_at_once if again and self.texts_at_once else max(stop - start, 1)
             for a in range(start, stop, step):
                 part = (embeddings[a : min(a + step, stop), :width], mask[a : min(a + step, stop), :width])
-                vectors.append(checkpoint(self._part, *part, use_reentrant=False) if again else self._part(*part))
+                vectors.append(
+                    checkpoint(self.of_embeddings, *part, use_reentrant=False) if again else self.of_embeddings(*part)
+                )
         return torch.cat(vectors) if vectors else embeddings.new_zeros((0, self.dim))
 
-    def _part(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
+    def of_embeddings(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encode texts of which the tokens' embeddings are looked up already.
+
+        Args:
+            embeddings: `(texts, tokens, hidden)` float.
+            mask: as of `forward`.
+
+        Returns:
+            `(texts, dim)` float32.
+        """
         if self.packs:
             packed = packing(_whole(embeddings) if mask is None else mask)
             return pooled(self._packed_hidden(embeddings, packed), packed, first=self.pooling == "cls")

@@ -101,6 +101,10 @@ class UsersWithPrior(UserTower):
         weights = self.by_known(known) + self.by_vector(users)
         return torch.cat([users, weights[..., :-1] / SCALE, weights[..., -1:].exp() / SCALE], -1)
 
+    def weights(self, vectors: Tensor, present: Tensor) -> Tensor | None:
+        """As of `UserTower`, of all but the prior's coordinates."""
+        return self.tower.weights(vectors[..., : self.dim], present)
+
 
 class PlusPrior(Similarity):
     """A similarity of all but the last coordinates, plus the product of those: `c s(u, v) + w . b`.
@@ -113,6 +117,7 @@ class PlusPrior(Similarity):
     def __init__(self, similarity: Similarity, windows: int) -> None:
         super().__init__()
         self.similarity, self.windows = similarity, windows
+        self.additive = similarity.additive
 
     def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         n = self.windows + 1
@@ -124,6 +129,11 @@ class PlusPrior(Similarity):
         n = self.windows + 1
         similar = SCALE * users[..., -1] * self.similarity.pairs(users[..., :-n], items[..., :-n])
         return similar + (users[..., -n:-1] * items[..., -n:-1]).sum(-1)
+
+    def shares(self, users: Tensor, parts: Tensor, items: Tensor) -> Tensor:
+        n = self.windows + 1
+        of_similarity = self.similarity.shares(users[..., :-n], parts[..., :-n], items[..., :-n])
+        return SCALE * users[..., -1:, None] * of_similarity
 
 
 def similarity_alone(items: Tensor, windows: int) -> Tensor:

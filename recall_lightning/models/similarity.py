@@ -7,7 +7,13 @@ from recall_lightning.recipe import Recipe
 
 
 class Similarity(Recipe, nn.Module):
-    """Base of the similarities: higher is more alike. A new one defines `factors` and `pairs`, which must agree."""
+    """Base of the similarities: higher is more alike. A new one defines `factors` and `pairs`, which must agree.
+
+    Attributes:
+        additive: whether the score of a sum of vectors can be shared out among them, by `shares`.
+    """
+
+    additive: bool = False
 
     def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors whose inner product is the similarity, so that scoring many items is one matrix product.
@@ -54,9 +60,24 @@ class Similarity(Recipe, nn.Module):
         """
         raise NotImplementedError
 
+    def shares(self, users: Tensor, parts: Tensor, items: Tensor) -> Tensor:
+        """Share out scores of users whose vector is a sum among its parts.
+
+        Args:
+            users: `(users, dim)` float.
+            parts: `(users, parts, dim)` float, whose sum is `users`.
+            items: `(users, items, dim)` float, the items that each is scored against.
+
+        Returns:
+            `(users, items, parts)` float, whose sum over the parts is what the similarity makes of the pairs.
+        """
+        raise NotImplementedError
+
 
 class Cosine(Similarity):
     """Score by the angle alone: `s = u.v / (|u| |v|)`, in [-1, 1]; 0 where a vector is all zeros."""
+
+    additive = True
 
     def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         return _unit(users), _unit(items)
@@ -64,15 +85,24 @@ class Cosine(Similarity):
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return (_unit(users) * _unit(items)).sum(-1)
 
+    def shares(self, users: Tensor, parts: Tensor, items: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(users, dim=-1)[:, None, None]
+        return _unit(items) @ parts.mT / torch.where(lengths > 0, lengths, 1)
+
 
 class Dot(Similarity):
     """Score by angle and lengths: `s = u.v`, unbounded; a long item vector is good for everyone."""
+
+    additive = True
 
     def factors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         return users, items
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return (users * items).sum(-1)
+
+    def shares(self, users: Tensor, parts: Tensor, items: Tensor) -> Tensor:
+        return items @ parts.mT
 
 
 class Euclidean(Similarity):

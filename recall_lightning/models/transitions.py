@@ -156,6 +156,34 @@ class Transitions(nn.Module):
             found.scatter_(1, column, found.gather(1, column).clamp_(min=0))
         return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU
 
+    @torch.no_grad()
+    def by_item(self, users: Tensor, history: Tensor, items: Tensor) -> Tensor:
+        """What is added to some scores, shared out among a history's items as they share in `m_j`.
+
+        `m_j` is a sum over the history's items; its logarithm isn't, and is shared out in the same proportions.
+
+        Args:
+            users: `(n, dim)` float.
+            history: `(n, history)` int64 as of `forward`.
+            items: `(n, asked)` int64 rows of the training's items that are scored, -1 for what training doesn't know.
+
+        Returns:
+            `(n, asked, history)` float, whose sum over the history is what `forward` adds.
+        """
+        recent = history[:, -self.last :]
+        told = (recent >= 0) * self.told(torch.arange(recent.shape[1], 0, -1, device=recent.device))
+        told = told / told.sum(-1, keepdim=True).clamp(min=torch.finfo(told.dtype).tiny)
+        brought = told.new_zeros(*items.shape, recent.shape[1])
+        for place, row in enumerate(torch.where(recent >= 0, recent, len(self.rarity)).unbind(1)):
+            found = self.after[row][:, None] == items[..., None]  # (n, asked, width)
+            brought[..., place] = (found * self.share[row][:, None]).sum(-1) * told[:, place, None]
+        brought *= (items >= 0)[..., None]
+        sums = brought.sum(-1)
+        lifts = (sums * self.rarity[items.clamp(min=0)]).add(1).log()
+        added = self(users[:, None], history).weights[..., 0] * lifts
+        shared = brought * (added / torch.where(sums > 0, sums, 1))[..., None]
+        return F.pad(shared, (history.shape[1] - recent.shape[1], 0))
+
 
 class Neighbours(Transitions):
     """Scores items by what the users who took a history's items took besides, before or after.

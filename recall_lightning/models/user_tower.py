@@ -34,6 +34,19 @@ class UserTower(Recipe, nn.Module):
             `(batch, history, dim)` float; of no meaning where nothing is present yet.
         """
 
+    def weights(self, vectors: Tensor, present: Tensor) -> Tensor | None:
+        """How much each item counts for, of a tower whose answer is a weighted sum of item vectors.
+
+        Args:
+            vectors: as of `forward`.
+            present: as of `forward`.
+
+        Returns:
+            `(batch, history, history)` float, whose product with `vectors` is what `forward` gives; None for a tower
+            that gives anything else.
+        """
+        return None
+
 
 class MeanTower(UserTower):
     """The mean of the newest items.
@@ -52,6 +65,10 @@ class MeanTower(UserTower):
         visible = causal(present, self.last).to(vectors.dtype)
         return visible @ vectors / visible.sum(-1, keepdim=True).clamp(min=1)
 
+    def weights(self, vectors: Tensor, present: Tensor) -> Tensor:
+        visible = causal(present, self.last).to(vectors.dtype)
+        return visible / visible.sum(-1, keepdim=True).clamp(min=1)
+
 
 class AttentionTower(UserTower):
     """A weighted mean: each item's weight follows from its vector and from how long ago it was.
@@ -67,9 +84,11 @@ class AttentionTower(UserTower):
         self.lag = LagBias(1, max_history)
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        return self.weights(vectors, present) @ vectors
+
+    def weights(self, vectors: Tensor, present: Tensor) -> Tensor:
         scores = self.score(vectors).transpose(1, 2) + self.lag(vectors.shape[1])[..., 0, :, :]
-        weights = scores.masked_fill(~seen(present), float("-inf")).softmax(-1)
-        return weights @ vectors
+        return scores.masked_fill(~seen(present), float("-inf")).softmax(-1)
 
 
 class TransformerTower(UserTower):

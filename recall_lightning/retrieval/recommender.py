@@ -1,7 +1,7 @@
 """Recommender: a checkpoint put to use."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,7 @@ from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval import back_ends
 from recall_lightning.retrieval.adapting import Adapting
+from recall_lightning.retrieval.explaining import Explaining, Explanation
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
 from recall_lightning.retrieval.pool import Added, Items, Pool, Pools, added, catalogue_of
@@ -133,6 +134,7 @@ class Recommender:
         threshold: Threshold = None,
         adapt: bool = False,
         adapt_candidates: int = 20_000,
+        explain: bool | Literal["words"] = False,
     ) -> Recommendations:
         """The k best items for every user.
 
@@ -147,6 +149,7 @@ class Recommender:
             adapt: whether a meta-trained model first adapts to each user's newest items. The model stays as it is; who
                 has no history, or whose inner loop diverges, gets the unadapted answer.
             adapt_candidates: as of `adapting`.
+            explain: whether the table also tells why, as of `Explaining`; `words` for the words of texts, too.
 
         Raises:
             InputError: if k is below 1, a file can't be used, no candidate is in the catalogue, the threshold is no
@@ -155,8 +158,9 @@ class Recommender:
         adapting = self.adapting(adapt_candidates) if adapt else None
         batch = self.prepare(histories)
         tables = self.stream(
-            batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold, adapting=adapting
-        )
+            batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold, adapting=adapting,
+            explaining=Explaining(self, words=explain == "words", adapting=adapting) if explain else None,
+        )  # fmt: skip
         table = pa.concat_tables(list(tables))
         diverged = adapting.diverged if adapting is not None else 0
         return Recommendations(table, batch.unknown_items, batch.without_history, diverged)
@@ -196,13 +200,15 @@ class Recommender:
         threshold: Threshold = None,
         adapting: Adapting | None = None,
         fusing: Fusing | None = None,
+        explaining: Explaining | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
 
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
-        ones, of all items but the known, whichever of them are candidates.
+        ones, of all items but the known, whichever of them are candidates. `explaining` adds columns; it knows the
+        model's scores alone.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
@@ -230,7 +236,29 @@ class Recommender:
                     rows[(scores < alpha) | empty[:, None]] = -1
                 elif empty.any():
                     scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
-            yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
+            why = {} if explaining is None else explaining.columns(recent, rows, scores)
+            yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
+
+    def explain(
+        self, history: Sequence[str], item: str, *, words: bool = False, adapting: Adapting | None = None
+    ) -> Explanation:
+        """Why an item scores as it does for a user.
+
+        Args:
+            history: item ids, oldest first; those that are described nowhere are skipped.
+            item: an id, of whatever item, recommended or not.
+            words: whether the words of its text are weighed.
+            adapting: as of `stream`.
+
+        Raises:
+            InputError: if the item, or every item of the history, is unknown.
+        """
+        grouped, row = self.prepare({"": history}).interactions, self.pool.row(item)
+        if row < 0 or not len(grouped):
+            what = f"item '{item}' is in no" if row < 0 else "explain: no item of the history is in a"
+            raise InputError(f"{what} catalogue. Check the ids, or give --items")
+        recent, _ = self._recent(grouped.items, grouped.offsets[:-1], grouped.offsets[1:])
+        return Explaining(self, words=words, adapting=adapting).one(recent, row)
 
     def alpha(self, threshold: Threshold) -> float | None:
         """The least score that is recommended; None for any.
@@ -313,10 +341,13 @@ class Recommender:
                 users = model.users(self.vectors, recent)[:, -1]
         return users
 
+    def in_training(self, rows: Tensor) -> Tensor:
+        """Rows of the pool, of any shape, as rows of the training's items; -1 for others, and where there is none."""
+        return torch.where(rows >= 0, self._row_in_training[rows.clamp(min=0)], -1)
+
     def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
         """What the model adds to the scores of the pool."""
-        history = torch.where(recent >= 0, self._row_in_training[recent.clamp(min=0)], -1)
-        return self.module.model.bonus(users, history, self._row_in_training)
+        return self.module.model.bonus(users, self.in_training(recent), self._row_in_training)
 
     def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
         """What the tower sees `(users, history)`, newest in the last column; which users have no history `(users,)`."""
