@@ -21,7 +21,8 @@ def quiet_libraries() -> None:
     for pattern in [
         r".*does not have many workers.*",  # batches are made in a few milliseconds
         r".*args parameter is intended to run from within Python.*",
-        r".*LeafSpec.*",  # Lightning's own use of torch
+        r".*LeafSpec.*",
+        r".*all_gather is deprecated.*",  # Lightning's own use of torch
         r".*Checkpoint directory .* exists.*",  # the best checkpoint of a run is replaced on purpose
         r".*is smaller than the logging interval.*",
         r".*It is recommended to use `self.log.*sync_dist.*",  # the metrics have summed over the processes

@@ -29,8 +29,9 @@ class Encoder(Protocol):
 
 @torch.no_grad()
 def encode_texts(
-    encoder: Encoder, tokens: Tokens, device: torch.device, *, tokens_at_once: int | None = None
-) -> Tensor:
+    encoder: Encoder, tokens: Tokens, device: torch.device, *, tokens_at_once: int | None = None,
+    lengths: Ints | None = None,
+) -> Tensor:  # fmt: skip
     """Encode texts in the order of their length, which spares nearly all filling; without dropout.
 
     Args:
@@ -38,21 +39,23 @@ def encode_texts(
         tokens: of the texts.
         device: where to compute.
         tokens_at_once: as of `encoded_batches`.
+        lengths: as of `encoded_batches`.
 
     Returns:
         `(texts, dim)` float32 in the texts' order.
     """
     rows = np.arange(len(tokens.lengths))
     vectors = torch.empty(len(rows), encoder.dim, device=device)
-    for part, made in encoded_batches(encoder, tokens, rows, device, tokens_at_once=tokens_at_once):
+    for part, made in encoded_batches(encoder, tokens, rows, device, tokens_at_once=tokens_at_once, lengths=lengths):
         vectors[torch.from_numpy(part).to(device)] = made
     return vectors
 
 
 @torch.no_grad()
 def encoded_batches(
-    encoder: Encoder, tokens: Tokens, rows: Ints, device: torch.device, *, tokens_at_once: int | None = None
-) -> Iterator[tuple[Ints, Tensor]]:
+    encoder: Encoder, tokens: Tokens, rows: Ints, device: torch.device, *, tokens_at_once: int | None = None,
+    lengths: Ints | None = None,
+) -> Iterator[tuple[Ints, Tensor]]:  # fmt: skip
     """Encode some of the texts batch by batch, the shortest first.
 
     Args:
@@ -61,17 +64,20 @@ def encoded_batches(
         rows: which of them to encode.
         device: where to compute.
         tokens_at_once: most tokens a batch, or one text; by default what suits the device.
+        lengths: `(all texts,)` that batches are cut by, at least the texts' own: equal ones make equally many batches in
+            several processes, which those that share an encoder's layers need. None for the texts' own.
 
     Yields:
         Rows `(batch,)` and their vectors `(batch, dim)` float32, on `device`.
     """
     budget = tokens_at_once or TOKENS_AT_ONCE.get(device.type, MANY_TOKENS)
-    order = rows[tokens.lengths[rows].argsort(kind="stable")]
-    lengths = tokens.lengths[order]
+    lengths = tokens.lengths if lengths is None else lengths
+    order = rows[lengths[rows].argsort(kind="stable")]
     with evaluating(encoder):
-        for start, stop in batches_of(lengths, budget):
+        for start, stop in batches_of(lengths[order], budget):
+            own = tokens.lengths[order[start:stop]]
             batch = tokens.batch(order[start:stop], max_buckets=1).to(device)
-            filled = lengths[start] < lengths[stop - 1]
+            filled = own.min() < own.max()
             yield order[start:stop], encoder(batch.ids, batch.mask if filled else None)
 
 

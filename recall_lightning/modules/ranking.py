@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from recall_lightning.data.batches import EvalBatch, TrainBatch
+from recall_lightning.data.ragged import Ints
 from recall_lightning.data.tokens import Tokens
 from recall_lightning.errors import InputError
 from recall_lightning.losses import RecallLoss
@@ -79,8 +80,8 @@ class RankingModule(PortableModule):
     def _encoded(self) -> Tensor:
         """`(items, text_dim)` float32 text vectors, of several processes each a share."""
 
-        def encode(tokens: Tokens) -> Tensor:
-            return encode_texts(self.model.encoder, tokens, self.device)
+        def encode(tokens: Tokens, lengths: Ints | None = None) -> Tensor:
+            return encode_texts(self.model.encoder, tokens, self.device, lengths=lengths)
 
         if self.trainer.world_size == 1:
             return encode(self.tokens)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,6 +118,23 @@ def test_validation_and_test_ask_for_what_came_next(data):
 def test_evaluation_batches_hold_as_many_users_as_asked_for(data):
     module = prepared(data(eval_batch_size=1))
     assert [len(batch.users) for batch in module.test_dataloader()] == [1, 1]
+
+
+def of_process(module, rank, world_size):
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=strategy, current_epoch=0)
+    return module
+
+
+def test_every_user_is_asked_about_on_one_process(data):
+    module = prepared(data())
+    shares = [list(of_process(module, rank, 2).test_dataloader().sampler) for rank in (0, 1)]
+    assert shares == [[0], [1]]
+
+
+def test_more_processes_than_users_to_ask_about_are_refused(data):
+    with pytest.raises(InputError, match=r"3 processes share 2 case.*Start fewer"):
+        of_process(prepared(data()), 0, 3).test_dataloader()
 
 
 def test_chances_are_of_the_training_part_and_its_batches(data):

@@ -27,11 +27,12 @@ def lengths_and_sums(tokens):
 
 def on_all(processes, tokens):
     """What each of several processes, here threads, comes to have, and how many tokens it encoded."""
-    given, barrier, encoded = [None] * processes, Barrier(processes), [0] * processes
+    given, barrier, encoded, cut = [None] * processes, Barrier(processes), [0] * processes, [None] * processes
 
     def on(rank):
-        def encode(some):
-            encoded[rank] = len(some.values)
+        def encode(some, lengths):
+            encoded[rank], cut[rank] = len(some.values), lengths.tolist()
+            assert (lengths >= some.lengths).all()
             return lengths_and_sums(some)
 
         def gather(tensor):
@@ -44,7 +45,9 @@ def on_all(processes, tokens):
         return encode_in_shares(encode, tokens, rank, processes, gather)
 
     with ThreadPoolExecutor(processes) as threads:
-        return list(threads.map(on, range(processes))), encoded
+        vectors = list(threads.map(on, range(processes)))
+    assert all(lengths == cut[0] for lengths in cut)  # or they would not run shared layers equally often
+    return vectors, encoded
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 5))
