@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from tqdm import tqdm
+
     from recall_lightning.data.readers.tables import column, read_table
     from recall_lightning.retrieval.recommendations import check_writable, write
     from recall_lightning.retrieval.recommender import Recommender
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing,
+            adapting=adapting, fusing=fusing, done=bar.update,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -86,8 +88,10 @@ def run(args: argparse.Namespace) -> None:
                 shown -= _show(recommender, histories, table, shown)
             yield table
 
-    write(tables(), out)
-    n_users, seconds = histories.interactions.n_users, time.perf_counter() - started
+    n_users = histories.interactions.n_users
+    with tqdm(total=n_users, unit=" users", disable=None) as bar:  # None: shown on a terminal, by stderr
+        write(tables(), out)
+    seconds = time.perf_counter() - started
     instead = "the most popular items" if alpha is None else "nothing, having no scores to hold against a threshold"
     instead = instead if adapting is None else f"{instead}, there being nothing to adapt to"
     unscored = 0 if alpha is None else histories.without_history
@@ -99,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     ]:
         if count:
             sys.stderr.write(f"{count} {what}\n")
-    sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
+    sys.stderr.write(f"{n_users} users in {seconds:.1f} s, {n_users / seconds:,.0f} a second, written to {out}\n")
 
 
 def _fusing(args: argparse.Namespace) -> "Callable[[], Fusing] | None":

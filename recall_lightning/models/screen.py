@@ -129,7 +129,7 @@ def _norms(vectors: Tensor) -> Tensor:
 @cache
 def screens() -> bool:
     """Whether this processor multiplies bfloat16 fast, and as the bound takes for granted: by sums in float32."""
-    if not torch.cpu.get_capabilities().get("amx_bf16", False):
+    if not getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False):
         return False
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randn(n, 1000, generator=draw).bfloat16() for n in (128, 1024))

@@ -173,13 +173,15 @@ class Recommender:
         threshold: Threshold = None,
         adapting: Adapting | None = None,
         fusing: Fusing | None = None,
+        done: Callable[[int], object] | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
 
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
-        ones, of all items but the known, whichever of them are candidates.
+        ones, of all items but the known, whichever of them are candidates. `done` is told of how many users each table
+        is, some of whom may have got nothing.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
@@ -208,6 +210,8 @@ class Recommender:
                 elif empty.any():
                     scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy())
+            if done is not None:
+                done(len(asked))
 
     def alpha(self, threshold: Threshold) -> float | None:
         """The least score that is recommended; None for any.
