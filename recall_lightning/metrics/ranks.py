@@ -51,7 +51,7 @@ def _count_at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
 
     One by one if they are few; else each score is sorted in between the sorted thresholds.
     """
-    if thresholds.shape[1] <= FEW and scores.shape[1] <= 2**24:  # sums of so many ones are exact
+    if 0 < thresholds.shape[1] <= FEW and scores.shape[1] <= 2**24:  # sums of so many ones are exact
         ones = torch.empty(scores.shape, device=scores.device)  # summing booleans takes twice as long
         return torch.stack([torch.ge(scores, each[:, None], out=ones).sum(1).long() for each in thresholds.T], 1)
     ordered, order = thresholds.sort(dim=-1)
