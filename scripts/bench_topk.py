@@ -224,7 +224,7 @@ def recbole(users: Tensor, items: Tensor, batch: EvalBatch) -> dict[str, float]:
     """By its collector and evaluator, batch by batch as its trainer does."""
     from recbole.evaluator import Collector, Evaluator
 
-    np.float = float  # type: ignore[attr-defined]  # RecBole 1.2.1 still names it so
+    vars(np)["float"] = float  # RecBole 1.2.1 still names it so
     config = {
         "metrics": ["Recall", "NDCG", "MRR"], "topk": KS, "metric_decimal_place": 6, "device": torch.device("cpu"),
         "eval_args": {"mode": "full"},

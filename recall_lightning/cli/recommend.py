@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from tqdm import tqdm
+
     from recall_lightning.data.readers.tables import column, read_table
     from recall_lightning.retrieval.explaining import Explaining
     from recall_lightning.retrieval.recommendations import check_writable, write
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing, explaining=explaining,
+            adapting=adapting, fusing=fusing, explaining=explaining, done=bar.update,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -96,8 +98,10 @@ def run(args: argparse.Namespace) -> None:
                 shown -= _show(recommender, histories, table, shown)
             yield table
 
-    write(tables(), out)
-    n_users, seconds = histories.interactions.n_users, time.perf_counter() - started
+    n_users = histories.interactions.n_users
+    with tqdm(total=n_users, unit=" users", disable=None) as bar:  # None: shown on a terminal, by stderr
+        write(tables(), out)
+    seconds = time.perf_counter() - started
     instead = "the most popular items" if alpha is None else "nothing, having no scores to hold against a threshold"
     instead = instead if adapting is None else f"{instead}, there being nothing to adapt to"
     unscored = 0 if alpha is None else histories.without_history
@@ -116,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
             else "and an item's share is what its score loses without it"
         )
         sys.stderr.write(f"scores are {how}; because_scores, others_score and rest_score add up to the model's score\n")
-    sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
+    sys.stderr.write(f"{n_users} users in {seconds:.1f} s, {n_users / seconds:,.0f} a second, written to {out}\n")
 
 
 def _fusing(args: argparse.Namespace) -> "Callable[[], Fusing] | None":

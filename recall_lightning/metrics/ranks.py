@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+FEW = 4  # relevant items, that are compared one by one
 EXCLUDED = 2**62  # the rank of a relevant item that was no candidate: below every k, and + 2 doesn't overflow
 
 
@@ -48,8 +49,11 @@ def _named_before(targets: Tensor) -> Tensor:
 def _count_at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
     """`(users, thresholds)` int64: how many of a row's `(users, items)` scores reach each of its thresholds.
 
-    Sorts each score in between the sorted thresholds, which are few, rather than sorting the many scores.
+    One by one if they are few; else each score is sorted in between the sorted thresholds.
     """
+    if 0 < thresholds.shape[1] <= FEW and scores.shape[1] <= 2**24:  # sums of so many ones are exact
+        ones = torch.empty(scores.shape, device=scores.device)  # summing booleans takes twice as long
+        return torch.stack([torch.ge(scores, each[:, None], out=ones).sum(1).long() for each in thresholds.T], 1)
     ordered, order = thresholds.sort(dim=-1)
     reached = torch.searchsorted(ordered, scores.contiguous(), right=True)  # (users, items): how many thresholds
     histogram = torch.zeros(len(scores), thresholds.shape[1] + 1, dtype=torch.int64, device=scores.device)

@@ -17,7 +17,9 @@ score at least that minus e, the p of every item that scores as much at least th
 (t (1 - 2**-8) - 2 e)(1 - 2**-8).
 """
 
+from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +131,8 @@ def _norms(vectors: Tensor) -> Tensor:
 @cache
 def screens() -> bool:
     """Whether this processor multiplies bfloat16 fast, and as the bound takes for granted: by sums in float32."""
-    if not torch.cpu.get_capabilities().get("amx_bf16", False):
+    units: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if not units.get("amx_bf16", False):
         return False
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randn(n, 1000, generator=draw).bfloat16() for n in (128, 1024))

@@ -201,6 +201,7 @@ class Recommender:
         adapting: Adapting | None = None,
         fusing: Fusing | None = None,
         explaining: Explaining | None = None,
+        done: Callable[[int], object] | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
@@ -208,7 +209,7 @@ class Recommender:
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
         ones, of all items but the known, whichever of them are candidates. `explaining` adds columns; it knows the
-        model's scores alone.
+        model's scores alone. `done` is told of how many users each table is, some of whom may have got nothing.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
@@ -238,6 +239,8 @@ class Recommender:
                     scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
             why = {} if explaining is None else explaining.columns(recent, rows, scores)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
+            if done is not None:
+                done(len(asked))
 
     def explain(
         self, history: Sequence[str], item: str, *, words: bool = False, adapting: Adapting | None = None

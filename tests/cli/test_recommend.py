@@ -1,6 +1,7 @@
 """`recommend --threshold`: only what scores enough. `--adapt`: to new users first. `--fuse`: with a baseline."""
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,19 @@ def test_users_whose_items_all_score_less_are_counted_and_get_no_row(checkpoint,
     told = capsys.readouterr().err
     assert "2 users with a history got no item that scores 1.5 or more" in told
     assert "1 users without a usable history: they got nothing" in told
+
+
+def test_a_terminal_is_shown_how_far_it_is_and_a_file_is_not(checkpoint, capsys, monkeypatch):
+    recommend(checkpoint)
+    told = capsys.readouterr().err
+    assert "3 users in" in told
+    assert "a second, written to out.csv" in told
+    assert "users/s" not in told
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    recommend(checkpoint)
+    told = capsys.readouterr().err
+    assert "3/3" in told
+    assert "users/s" in told
 
 
 def test_auto_without_an_alpha_in_the_checkpoint_is_told(checkpoint, capsys):

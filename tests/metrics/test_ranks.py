@@ -12,7 +12,10 @@ INF = float("inf")
 SCORES = st.sampled_from([-INF, -1.0, -0.25, 0.0, 0.25, INF])  # excluded items, ties, zeros, negative cosines
 
 
-@given(arrays(np.float32, (4, 9), elements=SCORES), arrays(np.int64, (4, 5), elements=st.integers(-1, 8)))
+@given(
+    arrays(np.float32, (4, 9), elements=SCORES),
+    arrays(np.int64, st.sampled_from([(4, 2), (4, 5)]), elements=st.integers(-1, 8)),
+)
 def test_ranks_agree_with_counting_by_hand(scores, targets):
     ranks = target_ranks(torch.from_numpy(scores), torch.from_numpy(targets))
     assert ranks.dtype == torch.int64

@@ -154,6 +154,14 @@ def test_many_users_in_small_parts_get_what_they_get_at_once(recommender):
     assert [(r["user_id"], r["item_id"]) for r in parts] == [(r["user_id"], r["item_id"]) for r in whole]
 
 
+def test_a_stream_tells_of_how_many_users_each_table_is_also_where_they_get_nothing(recommender):
+    prepared = recommender.prepare({f"u{i}": ["heat"] for i in range(8)})
+    done = []
+    for table in recommender.stream(prepared, k=3, threshold=2.0, users_at_once=3, done=done.append):
+        assert len(table) == 0
+    assert done == [3, 3, 2]
+
+
 def test_histories_come_from_a_file_in_time_order(recommender, tmp_path):
     (tmp_path / "h.csv").write_text("user_id,item_id,timestamp\nzoe,heat,2\nyan,007,1\nzoe,alien,1\n")
     found = recommender.recommend(tmp_path / "h.csv", k=3)
