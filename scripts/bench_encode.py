@@ -1,6 +1,6 @@
 """Texts encoded a second, by every back end and by `SentenceTransformer.encode` as it comes, on one core.
 
-    python scripts/bench_encode.py --encoder downloads/minilm --movielens ml-1m [--long 600] [--repeats 5]
+    python scripts/bench_encode.py --encoder downloads/minilm --movielens ml-1m [--long 300] [--repeats 5]
     python scripts/bench_encode.py --ckpt best.ckpt --config configs/movielens-100k.yaml
 
 The first way takes the texts of MovieLens-1M's films, titles with genres and titles with plots (for which the folder
@@ -45,8 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", help="folder of the encoder, one that SentenceTransformer loads")
     parser.add_argument("--movielens", help="folder of MovieLens-1M")
-    parser.add_argument("--short", type=int, default=3000, help="texts without plots")
-    parser.add_argument("--long", type=int, default=600, help="texts with them")
+    parser.add_argument("--short", type=int, default=1500, help="texts without plots")
+    parser.add_argument("--long", type=int, default=300, help="texts with them")
     parser.add_argument("--max-tokens", type=int, default=256, help="of a text, as MiniLM's own settings have it")
     parser.add_argument("--back-ends", nargs="+", choices=BACK_ENDS, default=list(BACK_ENDS))
     parser.add_argument("--repeats", type=int, default=5)
@@ -66,6 +66,7 @@ def main() -> None:
 
 def speeds(asked: argparse.Namespace) -> None:
     """Both tables of speed."""
+    rates = {kind: rate(kind) for kind in (torch.float32, torch.bfloat16)}
     from sentence_transformers import SentenceTransformer
 
     theirs = SentenceTransformer(asked.encoder, device="cpu")
@@ -73,7 +74,6 @@ def speeds(asked: argparse.Namespace) -> None:
     encoder, tokenizer = TextEncoder(load_model(asked.encoder)).eval(), load_tokenizer(asked.encoder)
     linear = sum(layer.weight.numel() for layer in encoder.modules() if isinstance(layer, nn.Linear))
     ours: dict[str, Encoder] = {name: BACK_ENDS[name](encoder, CPU) for name in asked.back_ends}
-    rates = {kind: rate(kind) for kind in (torch.float32, torch.bfloat16)}
     told = ", ".join(f"{str(kind).removeprefix('torch.')} {found / 1e9:,.0f}" for kind, found in rates.items())
     print(f"matrix products, GFLOP/s: {told}; {linear / 1e6:.1f} M weights of linear layers")
     for (label, template), most in zip(TEXTS.items(), (asked.short, asked.long), strict=True):

@@ -64,8 +64,8 @@ def encoded_batches(
         rows: which of them to encode.
         device: where to compute.
         tokens_at_once: most tokens a batch, or one text; by default what suits the device.
-        lengths: `(all texts,)` that batches are cut by, at least the texts' own: equal ones make equally many batches in
-            several processes, which those that share an encoder's layers need. None for the texts' own.
+        lengths: `(all texts,)` that batches are cut by, at least the texts' own: equal ones make equally many batches
+            in several processes, which those that share an encoder's layers need. None for the texts' own.
 
     Yields:
         Rows `(batch,)` and their vectors `(batch, dim)` float32, on `device`.

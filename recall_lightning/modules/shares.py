@@ -17,8 +17,8 @@ def encode_in_shares(
     """Encode texts, each process as many and of like lengths, so that none waits long for another.
 
     Args:
-        encode: texts to `(texts, dim)` vectors, and lengths to cut batches by, the same on all processes: those that share
-            an encoder's layers have to run them equally often.
+        encode: texts to `(texts, dim)` vectors, and lengths to cut batches by, the same on all processes: those that
+            share an encoder's layers have to run them equally often.
         tokens: of all texts, the same on all processes.
         rank: this process.
         world_size: processes.

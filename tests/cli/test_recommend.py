@@ -239,3 +239,12 @@ def _last_line(capsys, checkpoint, *flags):
         recommend(checkpoint, *flags)
     assert ended.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_with_a_cache_the_items_are_encoded_once_and_a_wrong_back_end_is_told(checkpoint, capsys):
+    first = recommend(checkpoint, "--encode-with", "bf16", "--cache", "vectors")
+    shards = [(path, path.stat().st_mtime_ns) for path in Path("vectors").rglob("*.npz")]
+    assert len(shards) == 1
+    assert recommend(checkpoint, "--encode-with", "bf16", "--cache", "vectors") == first
+    assert [(path, path.stat().st_mtime_ns) for path in Path("vectors").rglob("*.npz")] == shards
+    assert "invalid choice: 'tpu'" in refusal(capsys, recommend, checkpoint, "--encode-with", "tpu")
