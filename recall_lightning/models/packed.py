@@ -50,6 +50,22 @@ def packing(mask: Tensor) -> Packing:
     return Packing(texts[rows] * mask.shape[1] + positions, positions, runs, texts)
 
 
+class Lower(NamedTuple):
+    """What an encoder's frozen layers make of texts, to be made once where they draw no dropout.
+
+    Attributes:
+        hidden: `(all tokens, dim)` float32, text after text.
+        starts: `(texts,)` int64, where each begins.
+    """
+
+    hidden: Tensor
+    starts: Tensor
+
+    def places(self, rows: Tensor, packed: Packing, width: int) -> Tensor:
+        """`(all tokens,)` int64 rows of `hidden` of the tokens of texts `rows` `(n,)`, packed from so wide a mask."""
+        return self.starts[rows[packed.tokens // width]] + packed.positions
+
+
 def unpacked(hidden: Tensor, packed: Packing, shape: torch.Size) -> Tensor:
     """`(texts, tokens, dim)`, zeros on the filling, of `(all tokens, dim)`; `shape` is that of the mask."""
     filled = hidden.new_zeros(shape.numel(), hidden.shape[-1]).index_copy(0, packed.tokens, hidden)

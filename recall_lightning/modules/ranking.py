@@ -45,7 +45,7 @@ class RankingModule(PortableModule):
         encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
             if encoder.trained:
-                vectors = encode_texts(encoder, self.tokens, self.device)
+                vectors = encode_texts(encoder, self.tokens, self.device, lower=self.model.lower)
             else:
                 digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
                 vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
