@@ -35,6 +35,7 @@ TEXT = {"history_tokens": HISTORY_TOKENS}
 HALF = {"precision": "bf16"}
 PACKED = {"attention": "packed"}
 CACHED = {"max_encoded_items": ENCODED}
+TOP = {"frozen_layers": 4}
 LAST_ALONE = {"every_position": False}
 
 
@@ -57,7 +58,8 @@ def alternatives(data: RecallDataModule) -> dict[str, tuple[str, int, Callable[[
         "+ cache": ("histories", 8, ours(**LAST_ALONE, **PACKED, **HALF, **CACHED)),
         "+ every position a target": ("histories", 8, ours(**PACKED, **HALF, **CACHED)),
         "+ histories of 50": ("histories", 8, ours(**PACKED, **HALF, **CACHED, max_history=50)),
-        "the same in float32": ("histories", 4, ours(**PACKED, **CACHED, max_history=50)),
+        "+ top two layers alone": ("histories", 8, ours(**PACKED, **HALF, **CACHED, **TOP, max_history=50)),
+        "all layers, in float32": ("histories", 4, ours(**PACKED, **CACHED, max_history=50)),
         "sentence-transformers": ("pairs", 2, theirs("float32")),
         "sentence-transformers, bf16": ("pairs", 2, theirs("bf16")),
         "ours on pairs, dropout as theirs": ("pairs", 2, ours(**TEXT, **PACKED, dropout=None)),

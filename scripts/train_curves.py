@@ -9,16 +9,17 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.nn import functional as F
 from train_alternatives import HISTORY_TOKENS, LAST, Article, BenchData, Ours, SentenceTransformers
 
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
+from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.scoring import score_chunks
 from recall_lightning.models.similarity import Cosine
+from recall_lightning.modules.encoding import encode_texts
 
 Curve = list[tuple[float, float]]  # seconds of training, Recall@10
 POINTS = 5
@@ -29,8 +30,8 @@ def learn(data: RecallDataModule, seconds: float, n_cases: int) -> dict[str, Cur
     """Train each for so long, validating before, between and after."""
     made = {}
     for name, train in {
-        "the article's way": _article, "sentence-transformers, bf16": _sentence_transformers,
-        "recall-lightning, bf16, cache": _ours,
+        "recall-lightning, bf16, cache": _ours, "sentence-transformers, bf16": _sentence_transformers,
+        "the article's way": _article,
     }.items():  # fmt: skip
         made[name] = train(data, seconds, n_cases)
         print(name, *(f"{at:.0f} s {recall:.4f}" for at, recall in made[name]), sep="; ", flush=True)
@@ -76,22 +77,15 @@ def recall(data: BenchData, users: Callable[[Any], Tensor], items: Tensor) -> fl
 
 def _article(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     article, cases = Article(data), BenchData(data, n_cases=n_cases)
-    quick = Article(data, padded=False)  # the same vectors, sooner: evaluation isn't timed
 
-    @torch.no_grad()
     def validate() -> float:
-        quick.model = article.model.eval()
-        texts = data.catalogue.texts
-        items = F.normalize(torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)]), dim=-1)
-        plain = torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)])
+        items = _encoded(TextEncoder(article.model), cases)
 
         def users(batch: Any) -> Tensor:
             history = batch.history[:, -LAST:]
-            return (plain[history.clamp(min=0)] * (history >= 0)[..., None]).sum(1)
+            return (items[history.clamp(min=0)] * (history >= 0)[..., None]).sum(1)
 
-        found = recall(cases, users, items)
-        article.model.train()
-        return found
+        return recall(cases, users, items)
 
     clock = Clock(seconds, validate)
     while not clock.done():
@@ -99,25 +93,26 @@ def _article(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     return clock.curve
 
 
+def _encoded(encoder: TextEncoder, data: BenchData) -> Tensor:
+    """`(items, dim)`: the catalogue's vectors, made as fast as may be: that isn't timed."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return encode_texts(encoder, data.tokens, torch.device("cpu"))
+
+
 def _sentence_transformers(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     cases = BenchData(data, n_cases=n_cases, history_tokens=HISTORY_TOKENS)
     trainer = SentenceTransformers(cases, precision="bf16", n_pairs=len(cases.sequences))
-    tokenizer, texts = cases.tokenizer, data.catalogue.texts
-    assert tokenizer is not None
+    encoder = TextEncoder(trainer.model[0].model)
 
+    @torch.no_grad()
     def validate() -> float:
-        def encode(texts: list[str]) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                return trainer.model.encode(
-                    texts, batch_size=128, convert_to_tensor=True, show_progress_bar=False
-                ).float()
-
         def users(batch: Any) -> Tensor:
             joined = batch.history_tokens
-            return encode([tokenizer.decode(i[m][1:-1]) for i, m in zip(joined.ids, joined.mask, strict=True)])
+            with torch.autocast("cpu", torch.bfloat16):
+                return encoder.eval()(joined.ids, joined.mask)
 
-        found = recall(cases, users, encode(texts))
-        trainer.model.train()
+        found = recall(cases, users, _encoded(encoder, cases))
+        encoder.train()
         return found
 
     clock = Clock(seconds, validate)
