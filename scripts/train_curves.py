@@ -120,41 +120,69 @@ def _sentence_transformers(data: RecallDataModule, seconds: float, n_cases: int)
     return clock.curve
 
 
+def _towers(**changes: Any) -> dict[str, Any]:
+    """New ones, as the configs have them."""
+    item_tower = ItemTower(128, residual=True, residual_dropout=0.1)
+    own = {"user_tower": None, "item_tower": item_tower, "loss": RecallLoss(temperature=0.05)}
+    return own | {"candidates": "catalogue", "prior": True} | changes
+
+
 def _ours(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
-    """By the config's own towers and loss; the encoder is trained, 64 items a step get gradient."""
+    """The configs' towers and loss; the encoder is trained, 64 items a step get gradient."""
     ours = Ours(
         data, precision="bf16", attention="packed", n_cases=n_cases, max_history=50, max_encoded_items=64,
-        module={
-            "user_tower": None, "item_tower": ItemTower(128, residual=True, residual_dropout=0.1),
-            "loss": RecallLoss(temperature=0.05), "candidates": "catalogue", "prior": True,
-        },
+        module=_towers(),
     )  # fmt: skip
     kept: list[Clock] = []
 
     class Validate(Callback):
-        def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-            kept.append(Clock(seconds, lambda: self.validated(module)))
+        def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+            kept.append(Clock(seconds, lambda: _validated(module, ours.data)))
 
-        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
             trainer.should_stop = kept[0].done()
-
-        @torch.no_grad()
-        def validated(self, module: Any) -> float:
-            module.eval()
-            cache = module.model.cache.vectors.clone()
-            module.refresh_cache()
-            module.item_vectors = module.model.catalogue_vectors()
-            metrics = RankingMetrics([K])
-            for batch in ours.data.val_dataloader():
-                users = module.user_vectors(batch)
-                for scores, targets in module._scores(users, batch):
-                    metrics.update_ranks(target_ranks(scores, targets))
-            module.train()
-            module.model.cache.vectors.copy_(cache)  # what validation refreshes is no gift to training
-            return float(metrics.compute()[f"recall@{K}"])
 
     ours.run(10**6, Validate(), max_epochs=-1, limit_train_batches=1.0)
     return kept[0].curve
+
+
+@torch.no_grad()
+def _validated(module: Any, data: BenchData) -> float:
+    """Recall@10 of a module in training, which stays as it was: what validation refreshes is no gift to training."""
+    module.eval()
+    cache, refreshed = module.model.cache.vectors.clone(), module._refreshed_at_step
+    module.refresh_cache()
+    module.item_vectors = module.model.catalogue_vectors()
+    metrics = RankingMetrics([K])
+    for batch in data.val_dataloader():
+        for scores, targets in module._scores(module.user_vectors(batch), batch):
+            metrics.update_ranks(target_ranks(scores, targets))
+    module.train()
+    module.model.cache.vectors.copy_(cache)
+    module._refreshed_at_step = refreshed
+    return float(metrics.compute()[f"recall@{K}"])
+
+
+def converge(data: RecallDataModule, epochs: int) -> None:
+    """Print Recall@10 after each epoch with all items of a step encoded in float32, and by bf16 and the cache."""
+    exact = {"precision": "float32", "attention": "packed"}
+    for name, settings in {
+        "bf16, 128 items a step": {"precision": "bf16", "attention": "packed", "max_encoded_items": 128},
+        "bf16, all items": exact | {"precision": "bf16"},
+        "float32, all items": exact,
+    }.items():
+        ours, found = Ours(data, max_history=50, module=_towers(candidates="batch"), **settings), []
+
+        class After(Callback):
+            def __init__(self, data: BenchData, found: list[float]) -> None:
+                self.data, self.found = data, found
+
+            def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+                self.found.append(_validated(module, self.data))
+
+        steps = ours.run(10**6, After(ours.data, found), max_epochs=epochs, limit_train_batches=1.0)
+        seconds = sum(steps.seconds)
+        print(f"{name}: Recall@{K} {', '.join(f'{one:.4f}' for one in found)}; {seconds:.0f} s of training", flush=True)
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:
