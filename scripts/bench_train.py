@@ -91,7 +91,7 @@ def main() -> None:
     data = data_of([], [*given, "--data.max_history", str(LAST), "--data.batch_size", "64"], quiet=True)
     data.setup()
     if asked.curves is not None:
-        draw(learn(data, 60 * asked.curves, asked.cases), asked.plot)
+        draw(learn(data, 60 * asked.curves, asked.cases, asked.only), asked.plot)
         return
     if asked.converge is not None:
         converge(data, asked.converge)

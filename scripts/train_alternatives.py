@@ -175,7 +175,7 @@ class SentenceTransformers:
             settings = SentenceTransformerTrainingArguments(
                 output_dir=folder, per_device_train_batch_size=self.batch_size, max_steps=n, use_cpu=True,
                 bf16=self.precision == "bf16", report_to=[], save_strategy="no", disable_tqdm=True, learning_rate=2e-5,
-                warmup_steps=0.1, dataloader_drop_last=True, logging_strategy="no",
+                lr_scheduler_type="constant", dataloader_drop_last=True, logging_strategy="no",
             )  # fmt: skip
             SentenceTransformerTrainer(
                 self.model, settings, Dataset.from_dict(self.pairs), loss=Counted(self.model), callbacks=[Stopwatch()]
