@@ -1,12 +1,14 @@
 """Positives a second of end-to-end fine-tuning, one core: the article's way, sentence-transformers' trainer, and ours.
 
     python scripts/bench_train.py --config configs/movielens-1m.yaml [--repeats 3] [--only NAME ...]
-    python scripts/bench_train.py --config configs/movielens-1m.yaml --curves 3 --plot curves.png
+    python scripts/bench_train.py --config configs/movielens-1m.yaml --curves 2 --plot curves.png
+    python scripts/bench_train.py --config configs/movielens-100k.yaml --converge 3 --data.min_users 20
 
 The alternatives take turns, each for a few steps, and again; rates are medians over the turns, of processor time. A
 positive is an item that came next and the user's last ten items before it. "floor" is what the matrix products of the
 real tokens would take at the measured rate of the precision: 6 x parameters without embeddings x tokens. With --curves
 each trains for so many minutes (of processor time, evaluation left out), and validation Recall@10 is drawn over them.
+With --converge what saves time is trained for as many epochs as all of it in float32, and validated after each.
 The program's own flags are passed on: `--data.reader.init_args.path ... --model.encoder.path ...`. It needs
 `pip install 'recall-lightning[bench]'`.
 """
@@ -23,7 +25,7 @@ from typing import Any
 
 import torch
 from train_alternatives import HISTORY_TOKENS, LAST, Article, Ours, SentenceTransformers, Steps
-from train_curves import draw, learn
+from train_curves import converge, draw, learn
 
 from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.trainer import data_of
@@ -35,6 +37,7 @@ TEXT = {"history_tokens": HISTORY_TOKENS}
 HALF = {"precision": "bf16"}
 PACKED = {"attention": "packed"}
 CACHED = {"max_encoded_items": ENCODED}
+TOP = {"frozen_layers": 4}
 LAST_ALONE = {"every_position": False}
 
 
@@ -57,7 +60,8 @@ def alternatives(data: RecallDataModule) -> dict[str, tuple[str, int, Callable[[
         "+ cache": ("histories", 8, ours(**LAST_ALONE, **PACKED, **HALF, **CACHED)),
         "+ every position a target": ("histories", 8, ours(**PACKED, **HALF, **CACHED)),
         "+ histories of 50": ("histories", 8, ours(**PACKED, **HALF, **CACHED, max_history=50)),
-        "the same in float32": ("histories", 4, ours(**PACKED, **CACHED, max_history=50)),
+        "+ top two layers alone": ("histories", 8, ours(**PACKED, **HALF, **CACHED, **TOP, max_history=50)),
+        "all layers, in float32": ("histories", 4, ours(**PACKED, **CACHED, max_history=50)),
         "sentence-transformers": ("pairs", 2, theirs("float32")),
         "sentence-transformers, bf16": ("pairs", 2, theirs("bf16")),
         "ours on pairs, dropout as theirs": ("pairs", 2, ours(**TEXT, **PACKED, dropout=None)),
@@ -73,6 +77,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="what the names of some begin with")
     parser.add_argument("--curves", type=float, default=None, metavar="MINUTES")
+    parser.add_argument("--converge", type=int, default=None, metavar="EPOCHS")
     parser.add_argument("--cases", type=int, default=1000, help="of validation, that --curves asks about")
     parser.add_argument("--plot", type=Path, default=Path("train.png"))
     asked, given = parser.parse_known_args()
@@ -86,7 +91,10 @@ def main() -> None:
     data = data_of([], [*given, "--data.max_history", str(LAST), "--data.batch_size", "64"], quiet=True)
     data.setup()
     if asked.curves is not None:
-        draw(learn(data, 60 * asked.curves, asked.cases), asked.plot)
+        draw(learn(data, 60 * asked.curves, asked.cases, asked.only), asked.plot)
+        return
+    if asked.converge is not None:
+        converge(data, asked.converge)
         return
     made = alternatives(data)
     names = [name for name in made if asked.only is None or any(name.startswith(part) for part in asked.only)]

@@ -175,7 +175,7 @@ class SentenceTransformers:
             settings = SentenceTransformerTrainingArguments(
                 output_dir=folder, per_device_train_batch_size=self.batch_size, max_steps=n, use_cpu=True,
                 bf16=self.precision == "bf16", report_to=[], save_strategy="no", disable_tqdm=True, learning_rate=2e-5,
-                warmup_steps=0.1, dataloader_drop_last=True, logging_strategy="no",
+                lr_scheduler_type="constant", dataloader_drop_last=True, logging_strategy="no",
             )  # fmt: skip
             SentenceTransformerTrainer(
                 self.model, settings, Dataset.from_dict(self.pairs), loss=Counted(self.model), callbacks=[Stopwatch()]
@@ -276,21 +276,24 @@ class Ours:
         precision: of `PRECISIONS`.
         attention: of the encoder.
         dropout: of the encoder; None for its own.
+        frozen_layers: of the encoder.
         module: other settings of `RecallModule`.
         pieces: of `BenchData`.
     """
 
     def __init__(
         self, data: RecallDataModule, *, precision: str = "float32", attention: str = "eager",
-        dropout: float | None = 0.0, module: dict[str, Any] | None = None, **pieces: Any,
+        dropout: float | None = 0.0, frozen_layers: int = 0, module: dict[str, Any] | None = None, **pieces: Any,
     ) -> None:  # fmt: skip
         self.data = BenchData(data, **pieces)
-        self.precision, self.attention, self.dropout, self.more = precision, attention, dropout, module or {}
+        self.precision, self.more = precision, module or {}
+        self.encoder = EncoderConfig(data.encoder, "mean", frozen_layers, dropout, attention)  # type: ignore[arg-type]
 
     def module(self) -> RecallModule:
-        encoder = EncoderConfig(self.data.encoder, attention=self.attention, dropout=self.dropout)  # type: ignore[arg-type]
         tower = MeanTower(LAST) if self.data.history_tokens is None else TextTower()
-        return RecallModule(encoder, **({"user_tower": tower, "loss": RecallLoss(temperature=TEMPERATURE)} | self.more))
+        return RecallModule(
+            self.encoder, **({"user_tower": tower, "loss": RecallLoss(temperature=TEMPERATURE)} | self.more)
+        )
 
     def run(self, n: int, *callbacks: Callback, **settings: Any) -> Steps:
         """Train n steps and one more, the first, which isn't counted."""

@@ -9,29 +9,31 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.nn import functional as F
 from train_alternatives import HISTORY_TOKENS, LAST, Article, BenchData, Ours, SentenceTransformers
 
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.losses import RecallLoss
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.metrics.ranks import target_ranks
+from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.models.scoring import score_chunks
 from recall_lightning.models.similarity import Cosine
+from recall_lightning.modules.encoding import encode_texts
 
 Curve = list[tuple[float, float]]  # seconds of training, Recall@10
 POINTS = 5
 K = 10
 
 
-def learn(data: RecallDataModule, seconds: float, n_cases: int) -> dict[str, Curve]:
-    """Train each for so long, validating before, between and after."""
+def learn(data: RecallDataModule, seconds: float, n_cases: int, only: list[str] | None) -> dict[str, Curve]:
+    """Train each, or those whose names begin so, for so long, validating before, between and after."""
     made = {}
     for name, train in {
-        "the article's way": _article, "sentence-transformers, bf16": _sentence_transformers,
-        "recall-lightning, bf16, cache": _ours,
+        "ours, bf16, cache": _ours, "sentence-transformers, bf16": _sentence_transformers, "article": _article
     }.items():  # fmt: skip
+        if only is not None and not any(name.startswith(part) for part in only):
+            continue
         made[name] = train(data, seconds, n_cases)
         print(name, *(f"{at:.0f} s {recall:.4f}" for at, recall in made[name]), sep="; ", flush=True)
     return made
@@ -76,22 +78,15 @@ def recall(data: BenchData, users: Callable[[Any], Tensor], items: Tensor) -> fl
 
 def _article(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     article, cases = Article(data), BenchData(data, n_cases=n_cases)
-    quick = Article(data, padded=False)  # the same vectors, sooner: evaluation isn't timed
 
-    @torch.no_grad()
     def validate() -> float:
-        quick.model = article.model.eval()
-        texts = data.catalogue.texts
-        items = F.normalize(torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)]), dim=-1)
-        plain = torch.cat([quick.encode(texts[a : a + 256])[0] for a in range(0, len(texts), 256)])
+        items = _encoded(TextEncoder(article.model), cases)
 
         def users(batch: Any) -> Tensor:
             history = batch.history[:, -LAST:]
-            return (plain[history.clamp(min=0)] * (history >= 0)[..., None]).sum(1)
+            return (items[history.clamp(min=0)] * (history >= 0)[..., None]).sum(1)
 
-        found = recall(cases, users, items)
-        article.model.train()
-        return found
+        return recall(cases, users, items)
 
     clock = Clock(seconds, validate)
     while not clock.done():
@@ -99,25 +94,26 @@ def _article(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     return clock.curve
 
 
+def _encoded(encoder: TextEncoder, data: BenchData) -> Tensor:
+    """`(items, dim)`: the catalogue's vectors, made as fast as may be: that isn't timed."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return encode_texts(encoder, data.tokens, torch.device("cpu"))
+
+
 def _sentence_transformers(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
     cases = BenchData(data, n_cases=n_cases, history_tokens=HISTORY_TOKENS)
     trainer = SentenceTransformers(cases, precision="bf16", n_pairs=len(cases.sequences))
-    tokenizer, texts = cases.tokenizer, data.catalogue.texts
-    assert tokenizer is not None
+    encoder = TextEncoder(trainer.model[0].model)
 
+    @torch.no_grad()
     def validate() -> float:
-        def encode(texts: list[str]) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                return trainer.model.encode(
-                    texts, batch_size=128, convert_to_tensor=True, show_progress_bar=False
-                ).float()
-
         def users(batch: Any) -> Tensor:
             joined = batch.history_tokens
-            return encode([tokenizer.decode(i[m][1:-1]) for i, m in zip(joined.ids, joined.mask, strict=True)])
+            with torch.autocast("cpu", torch.bfloat16):
+                return encoder.eval()(joined.ids, joined.mask)
 
-        found = recall(cases, users, encode(texts))
-        trainer.model.train()
+        found = recall(cases, users, _encoded(encoder, cases))
+        encoder.train()
         return found
 
     clock = Clock(seconds, validate)
@@ -125,41 +121,69 @@ def _sentence_transformers(data: RecallDataModule, seconds: float, n_cases: int)
     return clock.curve
 
 
+def _towers(**changes: Any) -> dict[str, Any]:
+    """New ones, as the configs have them."""
+    item_tower = ItemTower(128, residual=True, residual_dropout=0.1)
+    own = {"user_tower": None, "item_tower": item_tower, "loss": RecallLoss(temperature=0.05)}
+    return own | {"candidates": "catalogue", "prior": True} | changes
+
+
 def _ours(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
-    """By the config's own towers and loss; the encoder is trained, 64 items a step get gradient."""
+    """The configs' towers and loss; the encoder is trained, 64 items a step get gradient."""
     ours = Ours(
         data, precision="bf16", attention="packed", n_cases=n_cases, max_history=50, max_encoded_items=64,
-        module={
-            "user_tower": None, "item_tower": ItemTower(128, residual=True, residual_dropout=0.1),
-            "loss": RecallLoss(temperature=0.05), "candidates": "catalogue", "prior": True,
-        },
+        module=_towers(),
     )  # fmt: skip
     kept: list[Clock] = []
 
     class Validate(Callback):
-        def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-            kept.append(Clock(seconds, lambda: self.validated(module)))
+        def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+            kept.append(Clock(seconds, lambda: _validated(module, ours.data)))
 
-        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
             trainer.should_stop = kept[0].done()
-
-        @torch.no_grad()
-        def validated(self, module: Any) -> float:
-            module.eval()
-            cache = module.model.cache.vectors.clone()
-            module.refresh_cache()
-            module.item_vectors = module.model.catalogue_vectors()
-            metrics = RankingMetrics([K])
-            for batch in ours.data.val_dataloader():
-                users = module.user_vectors(batch)
-                for scores, targets in module._scores(users, batch):
-                    metrics.update_ranks(target_ranks(scores, targets))
-            module.train()
-            module.model.cache.vectors.copy_(cache)  # what validation refreshes is no gift to training
-            return float(metrics.compute()[f"recall@{K}"])
 
     ours.run(10**6, Validate(), max_epochs=-1, limit_train_batches=1.0)
     return kept[0].curve
+
+
+@torch.no_grad()
+def _validated(module: Any, data: BenchData) -> float:
+    """Recall@10 of a module in training, which stays as it was: what validation refreshes is no gift to training."""
+    module.eval()
+    cache, refreshed = module.model.cache.vectors.clone(), module._refreshed_at_step
+    module.refresh_cache()
+    module.item_vectors = module.model.catalogue_vectors()
+    metrics = RankingMetrics([K])
+    for batch in data.val_dataloader():
+        for scores, targets in module._scores(module.user_vectors(batch), batch):
+            metrics.update_ranks(target_ranks(scores, targets))
+    module.train()
+    module.model.cache.vectors.copy_(cache)
+    module._refreshed_at_step = refreshed
+    return float(metrics.compute()[f"recall@{K}"])
+
+
+def converge(data: RecallDataModule, epochs: int) -> None:
+    """Print Recall@10 after each epoch with all items of a step encoded in float32, and by bf16 and the cache."""
+    exact = {"precision": "float32", "attention": "packed"}
+    for name, settings in {
+        "bf16, 128 items a step": {"precision": "bf16", "attention": "packed", "max_encoded_items": 128},
+        "bf16, all items": exact | {"precision": "bf16"},
+        "float32, all items": exact,
+    }.items():
+        ours, found = Ours(data, max_history=50, module=_towers(candidates="batch"), **settings), []
+
+        class After(Callback):
+            def __init__(self, data: BenchData, found: list[float]) -> None:
+                self.data, self.found = data, found
+
+            def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+                self.found.append(_validated(module, self.data))
+
+        steps = ours.run(10**6, After(ours.data, found), max_epochs=epochs, limit_train_batches=1.0)
+        seconds = sum(steps.seconds)
+        print(f"{name}: Recall@{K} {', '.join(f'{one:.4f}' for one in found)}; {seconds:.0f} s of training", flush=True)
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:

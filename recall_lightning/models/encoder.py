@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from recall_lightning.errors import InputError
-from recall_lightning.models.packed import PACKED, Packing, first_position, packing, pooled, unpacked
+from recall_lightning.models.packed import PACKED, Lower, Packing, first_position, packing, pooled, unpacked
 
 Pooling = Literal["mean", "cls"]
 
@@ -46,6 +46,7 @@ class TextEncoder(nn.Module):
             for module, name in _dropout_rates(model):
                 setattr(module, name, dropout)
         self._freeze(frozen_layers)
+        self.frozen_layers = frozen_layers
 
     @property
     def dim(self) -> int:
@@ -149,6 +150,39 @@ class TextEncoder(nn.Module):
             packed = packing(_whole(embeddings) if mask is None else mask)
             return pooled(self._packed_hidden(embeddings, packed), packed, first=self.pooling == "cls")
         return self._pooled(self._hidden(embeddings, mask), mask)
+
+    @property
+    def lower_is_fixed(self) -> bool:
+        """Whether a text's hidden vectors under the trained layers are the same in each step, and can be had apart."""
+        return self.packs and self.frozen_layers > 0 and not self.drops_out and self.texts_at_once is None
+
+    def lower(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing]:
+        """What the frozen layers make of texts `(texts, tokens)`: `(all tokens, dim)`, and how they are packed."""
+        packed, given = packing(mask), []
+        first = _layers(self.model)[self.frozen_layers]
+        handle = first.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][0]))
+        try:
+            self._packed_hidden(self.model.get_input_embeddings()(ids), packed)
+        finally:
+            handle.remove()
+        return given[0], packed
+
+    def encode_above(self, lower: Lower, rows: Tensor, mask: Tensor) -> Tensor:
+        """What `encode` gives, by the trained layers alone.
+
+        Args:
+            lower: of all texts.
+            rows: `(texts,)` int64, which of them.
+            mask: `(texts, tokens)` bool.
+
+        Returns:
+            `(texts, dim)` float32.
+        """
+        packed = packing(mask)
+        hidden = lower.hidden[lower.places(rows, packed, mask.shape[1])][None]
+        for layer in list(_layers(self.model))[self.frozen_layers :]:
+            hidden = layer(hidden, None, runs=packed.runs)
+        return pooled(hidden[0], packed, first=self.pooling == "cls")
 
     def hidden_at(self, ids: Tensor, mask: Tensor, buckets: tuple[tuple[int, int, int], ...], chosen: Tensor) -> Tensor:
         """The last layer's vectors of chosen tokens, of texts as in `encode`.

@@ -50,6 +50,22 @@ def packing(mask: Tensor) -> Packing:
     return Packing(texts[rows] * mask.shape[1] + positions, positions, runs, texts)
 
 
+class Lower(NamedTuple):
+    """What an encoder's frozen layers make of texts, to be made once where they draw no dropout.
+
+    Attributes:
+        hidden: `(all tokens, dim)` float32, text after text.
+        starts: `(texts,)` int64, where each begins.
+    """
+
+    hidden: Tensor
+    starts: Tensor
+
+    def places(self, rows: Tensor, packed: Packing, width: int) -> Tensor:
+        """`(all tokens,)` int64 rows of `hidden` of the tokens of texts `rows` `(n,)`, packed from so wide a mask."""
+        return self.starts[rows[packed.tokens // width]] + packed.positions
+
+
 def unpacked(hidden: Tensor, packed: Packing, shape: torch.Size) -> Tensor:
     """`(texts, tokens, dim)`, zeros on the filling, of `(all tokens, dim)`; `shape` is that of the mask."""
     filled = hidden.new_zeros(shape.numel(), hidden.shape[-1]).index_copy(0, packed.tokens, hidden)
@@ -128,7 +144,7 @@ class _Attention(torch.autograd.Function):
             shares = torch.bmm(q, k.transpose(1, 2)).to(wide)
             shares.sub_(shares.amax(-1, keepdim=True)).mul_(scaling).exp_()
             shares = shares.div_(shares.sum(-1, keepdim=True)).to(query.dtype)
-            kept = nn.functional.dropout(torch.ones_like(shares), dropout) if dropout else None
+            kept = _kept(shares, dropout) if dropout else None
             _by_text(mixed[start:stop], n).copy_(
                 torch.bmm(shares if kept is None else shares * kept, v).view(n, -1, length, v.shape[-1])
             )
@@ -163,6 +179,17 @@ class _Attention(torch.autograd.Function):
                 _by_text(whole[start:stop], n).copy_(part.view(n, -1, length, part.shape[-1]))
             start = stop
         return of_query, of_key, of_value, None, None, None
+
+
+def _kept(shares: Tensor, dropout: float) -> Tensor:
+    """What shares are multiplied by under dropout: 0, or 1 / (1 - the rate), a rate in steps of 1 / 65,536.
+
+    Four draws are made of one random number, since those take most of the time that dropout does on a CPU.
+    """
+    rate = round(dropout * 2**16)
+    numbers = torch.empty(-(-shares.numel() // 4), dtype=torch.int64, device=shares.device).random_(-(2**63), None)
+    drawn = numbers.view(torch.int16)[: shares.numel()].view(shares.shape)
+    return (drawn >= rate - 2**15).to(shares.dtype).mul_(2**16 / (2**16 - rate))
 
 
 def _by_text(tokens: Tensor, n: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_cache import ItemCache
 from recall_lightning.models.item_tower import ItemTower
+from recall_lightning.models.packed import Lower
 from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
 from recall_lightning.models.transitions import Bonus, Neighbours, Transitions
 from recall_lightning.models.user_tower import UserTower
@@ -65,6 +66,7 @@ class RecallModel(nn.Module):
         self.neighbours = None if neighbours is None else Neighbours(*neighbours, counts, dim, temperature)
         self.new_boost = new_boost * temperature  # added to scores
         self.cache = ItemCache(n_items, encoder.dim)
+        self.lower: Lower | None = None  # of the catalogue's texts, while it trains
         self.max_history = max_history
 
     @property

@@ -65,7 +65,10 @@ def _fresh(model: RecallModel, batch: TrainBatch) -> Tensor:
     """`(n_encoded, text_dim)` float: the text vectors of the batch's first items."""
     if not model.encoder.trained:
         return model.cache.vectors[batch.items[: batch.n_encoded]]
-    fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
+    if model.lower is None:
+        fresh = model.encoder.encode(batch.tokens.ids, batch.tokens.mask, batch.tokens.buckets)
+    else:
+        fresh = model.encoder.encode_above(model.lower, batch.items[: batch.n_encoded], batch.tokens.mask)
     if batch.shares is not None:
         fresh = fresh.detach().lerp(fresh, batch.shares[:, None])  # the same vectors, a share of the gradient
     return fresh

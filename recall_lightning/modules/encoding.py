@@ -70,7 +70,7 @@ def encoded_batches(
     Yields:
         Rows `(batch,)` and their vectors `(batch, dim)` float32, on `device`.
     """
-    budget = tokens_at_once or TOKENS_AT_ONCE.get(device.type, MANY_TOKENS)
+    budget = tokens_at_once or tokens_for(device)
     lengths = tokens.lengths if lengths is None else lengths
     order = rows[lengths[rows].argsort(kind="stable")]
     with evaluating(encoder):
@@ -79,6 +79,11 @@ def encoded_batches(
             batch = tokens.batch(order[start:stop], max_buckets=1).to(device)
             filled = own.min() < own.max()
             yield order[start:stop], encoder(batch.ids, batch.mask if filled else None)
+
+
+def tokens_for(device: torch.device) -> int:
+    """Tokens a batch that suit a device."""
+    return TOKENS_AT_ONCE.get(device.type, MANY_TOKENS)
 
 
 def batches_of(lengths: Ints, budget: int) -> list[tuple[int, int]]:

@@ -1,11 +1,11 @@
 """AdamW with a rate for the encoder and one for the towers, warm-up and decay."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
@@ -23,7 +23,8 @@ class OptimizerConfig:
         tower_lr: of the towers, and of a learned temperature and threshold.
         weight_decay: AdamW's, on matrices; biases, norms and scalars are not decayed.
         warmup: share of all steps over which the rates rise from 0.
-        decay: how they fall afterwards: `linear` to 0, or not at all (`none`).
+        decay: how they fall afterwards: `linear` to 0, or not at all (`none`). Where the Trainer's steps have no end
+            (`max_epochs: -1`) the rates neither rise nor fall.
     """
 
     encoder_lr: float = 5e-5
@@ -82,7 +83,9 @@ def configure(
 
 def _course(config: OptimizerConfig, n_steps: float, step: int) -> float:
     """The share of the full rate at a step."""
-    warm = max(config.warmup * n_steps, 1e-9) if torch.isfinite(torch.tensor(n_steps)) else 1e-9
+    if math.isinf(n_steps):  # a run that is stopped by time or by hand has no course
+        return 1.0
+    warm = max(config.warmup * n_steps, 1e-9)
     if step < warm:
         return (step + 1) / (warm + 1)
     if config.decay == "none":

@@ -18,6 +18,7 @@ from recall_lightning.models.selection import best_columns
 from recall_lightning.models.sharding import shard_layers
 from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.frozen_layers import encode_texts_above
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.portable import PortableModule
 from recall_lightning.modules.shares import encode_in_shares
@@ -80,11 +81,13 @@ class RankingModule(PortableModule):
     def _encoded(self) -> Tensor:
         """`(items, text_dim)` float32 text vectors, of several processes each a share."""
 
-        def encode(tokens: Tokens, lengths: Ints | None = None) -> Tensor:
+        def encode(tokens: Tokens, lengths: Ints) -> Tensor:
             return encode_texts(self.model.encoder, tokens, self.device, lengths=lengths)
 
         if self.trainer.world_size == 1:
-            return encode(self.tokens)
+            if self.model.lower is not None:
+                return encode_texts_above(self.model.encoder, self.model.lower, self.tokens, self.device)
+            return encode_texts(self.model.encoder, self.tokens, self.device)
         return encode_in_shares(encode, self.tokens, self.global_rank, self.trainer.world_size, self._gathered)
 
     def _gathered(self, tensor: Tensor, *, gradient: bool = False) -> Tensor:

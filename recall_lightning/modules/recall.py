@@ -21,6 +21,7 @@ from recall_lightning.models.user_tower import TransformerTower, UserTower
 from recall_lightning.modules.candidates import StepItems, known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
+from recall_lightning.modules.frozen_layers import lower_of_texts
 from recall_lightning.modules.optimizers import OptimizerConfig, ParameterGroup, configure
 from recall_lightning.modules.ranking import RankingModule
 from recall_lightning.modules.threshold import ThresholdChoice, ThresholdConfig
@@ -183,6 +184,15 @@ class RecallModule(RankingModule):
         self._trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     # -- training ------------------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        if self.sharded:  # whose layers run by calls of the whole encoder alone
+            return
+        with self.trainer.precision_plugin.forward_context():
+            self.model.lower = lower_of_texts(self.model.encoder, self.tokens, self.device)
+
+    def on_train_end(self) -> None:
+        self.model.lower = None
 
     def on_train_epoch_start(self) -> None:
         if self._cached and self.current_epoch % self.refresh_every_epochs == 0:
