@@ -159,7 +159,7 @@ class TextEncoder(nn.Module):
     def lower(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing]:
         """What the frozen layers make of texts `(texts, tokens)`: `(all tokens, dim)`, and how they are packed."""
         packed, given = packing(mask), []
-        first = _layers(self.model)[self.frozen_layers]
+        first = layer_stack(self.model)[self.frozen_layers]
         handle = first.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][0]))
         try:
             self._packed_hidden(self.model.get_input_embeddings()(ids), packed)
@@ -180,7 +180,7 @@ class TextEncoder(nn.Module):
         """
         packed = packing(mask)
         hidden = lower.hidden[lower.places(rows, packed, mask.shape[1])][None]
-        for layer in list(_layers(self.model))[self.frozen_layers :]:
+        for layer in list(layer_stack(self.model))[self.frozen_layers :]:
             hidden = layer(hidden, None, runs=packed.runs)
         return pooled(hidden[0], packed, first=self.pooling == "cls")
 
