@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recall_lightning.cli.compare import QUICK, SLOW
+from recall_lightning.cli.guarding import add_rails, rails_of
 from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
@@ -54,18 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and to which words of the recommended item's text",
     )  # fmt: skip
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
+    add_rails(parser, filters=True)
 
 
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from recall_lightning.data.readers.tables import column, read_table
+    from recall_lightning.errors import InputError
     from recall_lightning.retrieval.explaining import Explaining
     from recall_lightning.retrieval.recommendations import check_writable, write
     from recall_lightning.retrieval.recommender import Recommender
 
     out = Path(args.out)
     check_writable(out)
+    rails = rails_of(args, args.items)
+    if args.popularity_penalty and (args.threshold is not None or args.fuse):
+        flag = "--fuse" if args.fuse else "--threshold"
+        raise InputError(
+            f"--popularity-penalty with {flag}: the penalty is on the scale of the model's own scores. Drop one of them"
+        )
     tuned_fusing = _fusing(args)
     recommender = Recommender.from_checkpoint(args.ckpt)
     if args.items:
@@ -74,7 +83,10 @@ def run(args: argparse.Namespace) -> None:
     if args.candidates:
         path = Path(args.candidates)
         candidates = column(read_table(path), "item_id", path).to_pylist()
-    recommender.allowed(candidates)  # told before the long work
+    guard = recommender.guard(rails) if rails else None
+    allowed = recommender.allowed(candidates)  # what is wrong is told before the long work
+    if guard:
+        guard.among(allowed)
     alpha = recommender.alpha(args.threshold)
     adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
@@ -86,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing, explaining=explaining,
+            adapting=adapting, fusing=fusing, explaining=explaining, guard=guard,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -100,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
     instead = instead if adapting is None else f"{instead}, there being nothing to adapt to"
     unscored = 0 if alpha is None else histories.without_history
     for count, what in [
+        (len(guard.unknown) if guard else 0, "ids of the block list are in no catalogue: nothing is blocked by them"),
         (histories.unknown_items, "interactions skipped: their items are described nowhere (see --items)"),
         (histories.without_history, f"users without a usable history: they got {instead}"),
         (adapting.diverged if adapting else 0, "users got the unadapted answer: their inner loop diverged"),

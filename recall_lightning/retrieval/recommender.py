@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,6 +26,7 @@ from recall_lightning.retrieval.explaining import Explaining, Explanation
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
 from recall_lightning.retrieval.popular import most_popular
+from recall_lightning.retrieval.rails import Guard, Rails, Rescored
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
 
 Threshold = float | Literal["auto"] | None
@@ -111,6 +113,7 @@ class Recommender:
         adapt: bool = False,
         adapt_candidates: int = 20_000,
         explain: bool | Literal["words"] = False,
+        rails: Rails | None = None,
     ) -> Recommendations:
         """The k best items for every user.
 
@@ -125,6 +128,7 @@ class Recommender:
             adapt: whether a meta-trained model first adapts to each user's newest items. The model stays as it is; who
                 has no history, or whose inner loop diverges, gets the unadapted answer.
             adapt_candidates: as of `adapting`.
+            rails: what may be recommended, how often, and how unlike one another.
             explain: whether the table also tells why, as of `Explaining`; `words` for the words of texts, too.
 
         Raises:
@@ -136,6 +140,7 @@ class Recommender:
         tables = self.stream(
             batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold, adapting=adapting,
             explaining=Explaining(self, words=explain == "words", adapting=adapting) if explain else None,
+            guard=self.guard(rails) if rails else None,
         )  # fmt: skip
         table = pa.concat_tables(list(tables))
         diverged = adapting.diverged if adapting is not None else 0
@@ -158,6 +163,15 @@ class Recommender:
             )
         return Adapting(self.module, self.vectors, self.trained_rows, candidates=candidates)
 
+    def guard(self, rails: Rails) -> Guard:
+        """What keeps lists within rails, for `stream`.
+
+        Raises:
+            InputError: if no item is left, or the attributes lack a column.
+        """
+        vectors = self.module.model.without_prior(self.vectors)
+        return Guard(rails, self.pool, vectors, self.popularity, float(self.module.loss.temperature))
+
     def prepare(self, histories: Histories) -> PreparedHistories:
         """Look up histories in the catalogue.
 
@@ -177,6 +191,7 @@ class Recommender:
         adapting: Adapting | None = None,
         fusing: Fusing | None = None,
         explaining: Explaining | None = None,
+        guard: Guard | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
@@ -184,12 +199,12 @@ class Recommender:
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
         ones, of all items but the known, whichever of them are candidates. `explaining` adds columns; it knows the
-        model's scores alone.
+        model's scores alone. `guard` is what `self.guard` gives; `threshold` is held against scores before it chooses.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
         alpha = self.alpha(threshold)
-        allowed = self.allowed(candidates)
+        allowed = self.allowed(candidates) if guard is None else guard.among(self.allowed(candidates))
         if fusing is not None:
             users_at_once = min(users_at_once, fusing.users_at_once)
         grouped = histories.interactions
@@ -203,17 +218,29 @@ class Recommender:
             users = self.user_vectors(recent) if adapting is None else adapting(recent)
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
-            with torch.inference_mode():
-                scores, rows = top_k(
-                    users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=met,
-                    candidates=allowed, rescored=rescored,
-                )  # fmt: skip
-                if alpha is not None:
-                    rows[(scores < alpha) | empty[:, None]] = -1
-                elif empty.any():
-                    scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
+            rescored = rescored if guard is None else guard.rescored(rescored)
+
+            ranked = partial(
+                self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha
+            )
+            scores, rows = ranked(k) if guard is None else guard.lists(ranked, k)
             why = {} if explaining is None else explaining.columns(recent, rows, scores)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
+
+    @torch.inference_mode()
+    def _ranked(
+        self, users: Tensor, recent: Tensor, empty: Tensor, k: int, *, known: Tensor | None, allowed: Tensor | None,
+        rescored: Rescored | None, alpha: float | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        scores, rows = top_k(
+            users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=known,
+            candidates=allowed, rescored=rescored,
+        )  # fmt: skip
+        if alpha is not None:
+            rows[(scores < alpha) | empty[:, None]] = -1
+        elif empty.any():
+            scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
+        return scores, rows
 
     def explain(
         self, history: Sequence[str], item: str, *, words: bool = False, adapting: Adapting | None = None
