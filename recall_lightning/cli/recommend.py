@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and to which words of the recommended item's text",
     )  # fmt: skip
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
+    parser.add_argument(
+        "--index", choices=["exact", "hnsw", "ivf"], default="exact",
+        help="look at every item, or by faiss at some: its recall against exact is told (default exact)",
+    )  # fmt: skip
     add_rails(parser, filters=True)
 
 
@@ -63,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
     from recall_lightning.data.readers.tables import column, read_table
     from recall_lightning.errors import InputError
+    from recall_lightning.retrieval.approximate import Approximate
     from recall_lightning.retrieval.explaining import Explaining
     from recall_lightning.retrieval.recommendations import check_writable, write
     from recall_lightning.retrieval.recommender import Recommender
@@ -75,6 +80,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"--popularity-penalty with {flag}: the penalty is on the scale of the model's own scores. Drop one of them"
         )
+    if args.index != "exact" and (args.popularity_penalty or args.fuse):
+        flag = "--fuse" if args.fuse else "--popularity-penalty"
+        raise InputError(f"--index {args.index} with {flag}: scores are then no inner product alone. Drop one of them")
     tuned_fusing = _fusing(args)
     recommender = Recommender.from_checkpoint(args.ckpt)
     if args.items:
@@ -91,6 +99,9 @@ def run(args: argparse.Namespace) -> None:
     adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
     explaining = Explaining(recommender, words=args.explain == "words", adapting=adapting) if args.explain else None
+    index = None
+    if args.index != "exact":
+        index = Approximate(recommender, args.index, lambda line: print(line, file=sys.stderr, flush=True))
     fusing = tuned_fusing() if tuned_fusing else None
     started, shown, served = time.perf_counter(), args.show, 0
 
@@ -98,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing, explaining=explaining, guard=guard,
+            adapting=adapting, fusing=fusing, explaining=explaining, guard=guard, index=index,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -121,12 +132,10 @@ def run(args: argparse.Namespace) -> None:
         if count:
             sys.stderr.write(f"{count} {what}\n")
     if explaining:
-        how = (
-            "sums of the items' shares"
-            if explaining.exact
-            else "and an item's share is what its score loses without it"
+        how = "its part of the sum that the score is" if explaining.exact else "what the score loses without it"
+        sys.stderr.write(
+            f"an item's share is {how}; because_scores, others_score and rest_score make the model's score\n"
         )
-        sys.stderr.write(f"scores are {how}; because_scores, others_score and rest_score add up to the model's score\n")
     sys.stderr.write(f"{n_users} users in {seconds:.1f} s, written to {out}\n")
 
 

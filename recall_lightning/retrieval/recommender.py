@@ -22,6 +22,7 @@ from recall_lightning.modules.loading import load_module
 from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval.adapting import Adapting
+from recall_lightning.retrieval.approximate import Approximate
 from recall_lightning.retrieval.explaining import Explaining, Explanation
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
@@ -192,6 +193,7 @@ class Recommender:
         fusing: Fusing | None = None,
         explaining: Explaining | None = None,
         guard: Guard | None = None,
+        index: Approximate | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
         """The recommendations as tables of some users each, in bounded memory.
@@ -200,6 +202,8 @@ class Recommender:
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
         ones, of all items but the known, whichever of them are candidates. `explaining` adds columns; it knows the
         model's scores alone. `guard` is what `self.guard` gives; `threshold` is held against scores before it chooses.
+        `index` finds items in place of looking at each; whom it finds too few for is searched for exactly. It can't be
+        fused with, nor take a popularity penalty.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
@@ -221,8 +225,9 @@ class Recommender:
             rescored = rescored if guard is None else guard.rescored(rescored)
 
             ranked = partial(
-                self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha
-            )
+                self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha,
+                index=index,
+            )  # fmt: skip
             scores, rows = ranked(k) if guard is None else guard.lists(ranked, k)
             why = {} if explaining is None else explaining.columns(recent, rows, scores)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
@@ -230,12 +235,21 @@ class Recommender:
     @torch.inference_mode()
     def _ranked(
         self, users: Tensor, recent: Tensor, empty: Tensor, k: int, *, known: Tensor | None, allowed: Tensor | None,
-        rescored: Rescored | None, alpha: float | None,
+        rescored: Rescored | None, alpha: float | None, index: Approximate | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        scores, rows = top_k(
-            users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=known,
-            candidates=allowed, rescored=rescored,
-        )  # fmt: skip
+        if index is not None:
+            scores, rows = index.top_k(users, k, known=known, candidates=allowed)
+            short = (rows[:, -1] < 0).nonzero()[:, 0]  # lists are as long as the candidates allow
+            if len(short):
+                left = None if known is None else known[short]
+                scores[short], rows[short] = top_k(
+                    users[short], self.vectors, self.module.loss.similarity, k=k, known=left, candidates=allowed
+                )
+        else:
+            scores, rows = top_k(
+                users, self.vectors, self.module.loss.similarity, k=k, added=self._added(users, recent), known=known,
+                candidates=allowed, rescored=rescored,
+            )  # fmt: skip
         if alpha is not None:
             rows[(scores < alpha) | empty[:, None]] = -1
         elif empty.any():

@@ -78,7 +78,7 @@ def test_explain_words_come_behind_the_columns_of_every_file_and_as_a_line_with_
         "word_scores",
     ]
     assert [{name: row[name] for name in plain[0]} for row in found] == plain
-    assert "what its score loses without it" in told.err  # a transformer is no weighted mean
+    assert "an item's share is what the score loses without it" in told.err  # a transformer is no weighted mean
     assert [line for line in told.out.splitlines() if line.startswith("1: ") and "; words: " in line]
 
 
