@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from recall_lightning.regularizers import L2 as L2
     from recall_lightning.regularizers import L2SP as L2SP
     from recall_lightning.regularizers import Uniformity as Uniformity
+    from recall_lightning.retrieval.attributes import Attributes as Attributes
+    from recall_lightning.retrieval.rails import Rails as Rails
     from recall_lightning.retrieval.recommender import Recommender as Recommender
 
 _HOMES = {
@@ -68,6 +70,8 @@ _HOMES = {
     "L2": "regularizers",
     "L2SP": "regularizers",
     "Uniformity": "regularizers",
+    "Attributes": "retrieval.attributes",
+    "Rails": "retrieval.rails",
     "Recommender": "retrieval.recommender",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from recall_lightning.cli.guarding import add_rails, rails_of
 from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores, by validation; by default "
         "what `fit --auto.minutes` advised in the auto.yaml beside a checkpoint, and nothing with ''",
     )
+    add_rails(parser, filters=False)  # of each --ckpt: by each rail a row beside the one without, and by all together
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")
     parser.add_argument(
         "--models",
@@ -71,7 +73,9 @@ def run(args: argparse.Namespace) -> None:
 
     from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.cache import Cache, data_fingerprint
+    from recall_lightning.baselines.evaluate import LONGEST_LIST
     from recall_lightning.baselines.fused import Fused
+    from recall_lightning.baselines.guarded import Guarded, cost_and_gain
     from recall_lightning.baselines.registry import chosen
     from recall_lightning.baselines.report import Known, figures
     from recall_lightning.baselines.run import cases_of
@@ -80,10 +84,16 @@ def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.trained import Trained
     from recall_lightning.baselines.transferred import Transferred
     from recall_lightning.cli.auto import advised
+    from recall_lightning.cli.tables import print_table
     from recall_lightning.cli.trainer import data_of
     from recall_lightning.errors import InputError
 
     data = data_of(args.config, args.keys)
+    rails = rails_of(args)
+    if rails and not args.ckpt:
+        raise InputError(f"{next(iter(rails.parts))}: there is no model to keep within it. Give it by --ckpt")
+    if rails and max(args.k, args.deep) > LONGEST_LIST:
+        raise InputError(f"--k and --deep: lists within guard rails hold {LONGEST_LIST} items. Give no more than that")
     names = {None: QUICK, "all": [*QUICK, *SLOW]}.get(args.models) or args.models.split(",")
     baselines = list(chosen(data, names).values())  # wrong names and broken checkpoints are told before data is read
     channels = args.fuse.split(",") if args.fuse else []
@@ -111,7 +121,9 @@ def run(args: argparse.Namespace) -> None:
         for model in trained
         for channel in chosen(data, advised(Path(model.path)) if args.fuse is None else channels).values()
     )
-    contenders: Iterator[Contender] = chain(baselines, trained, transferred, fused)
+    parts = rails.parts | ({" and ".join(rails.parts): rails} if len(rails.parts) > 1 else {})
+    guarded = [Guarded(model, part, what) for model in trained for what, part in parts.items()]
+    contenders: Iterator[Contender] = chain(baselines, trained, transferred, guarded, fused)
     for contender in contenders:
         try:
             results[contender.name] = run_contender(contender, data, cases, cache)
@@ -122,9 +134,15 @@ def run(args: argparse.Namespace) -> None:
     ks = sorted({args.k, args.deep}, key=lambda k: k != args.k)
     found = list(figures(results, cases, known, ks, [b.name for b in baselines]))
     _print(found, data, list(cases), args)
+    pairs = [(contender.name, contender.model.name) for contender in guarded]
+    rail_costs = {name: cost_and_gain(results, pairs, name, len(data.catalogue), args.k) for name in cases if pairs}
+    for name, (header, rows) in rail_costs.items():
+        print(f"\n{name}, what guard rails cost and gain, beside the same model without")
+        print_table(header, rows)
     _print_costs(results, left_out)
     if args.out:
-        _write(found, results, left_out, list(cases), args, Path(args.out))
+        sections = [(f"{name}: guard rails", *table) for name, table in rail_costs.items()]
+        _write(found, results, left_out, list(cases), args, Path(args.out), sections)
 
 
 def _user_groups(data: "RecallDataModule", columns: list[str]) -> dict[str, list[str]]:
@@ -176,7 +194,7 @@ def _print_costs(results: "dict[str, Result]", left_out: "dict[str, UnavailableE
 
 def _write(
     found: "list[Figure]", results: "dict[str, Result]", left_out: "dict[str, UnavailableError]", cases: list[str],
-    args: argparse.Namespace, folder: "Path",
+    args: argparse.Namespace, folder: "Path", more: list[tuple[str, list[str], list[list[str]]]],
 ) -> None:  # fmt: skip
     from recall_lightning.baselines.base import UnavailableError
     from recall_lightning.baselines.outputs import (
@@ -195,7 +213,7 @@ def _write(
         sections.append((name, *main_table(found, name, args.k, args.deep)))
         sections.append((f"{name}: recall@{args.k} by group", *group_table(found, name, args.k)))
         sections.append((f"{name}: the lists", *beyond_table(found, name, args.k)))
-    write_markdown([*sections, ("cost", *cost_table(results, left_out))], folder / "comparison.md")
+    write_markdown([*sections, *more, ("cost", *cost_table(results, left_out))], folder / "comparison.md")
     try:
         write_chart(found, cases[0], args.k, folder / "comparison.png")
     except UnavailableError as why:

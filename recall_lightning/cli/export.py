@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", metavar="I.csv", help="the vectors of these items, new ones among them")
     add_encoding(parser)
     parser.add_argument(
-        "--index", choices=["flat", "hnsw"],
+        "--index", choices=["flat", "hnsw", "ivf"],
         help="with faiss: flat is exact (default), hnsw faster on large catalogues; how much it finds is told",
     )  # fmt: skip
 

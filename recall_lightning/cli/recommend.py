@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recall_lightning.cli.compare import QUICK, SLOW
 from recall_lightning.cli.encoding import add_encoding
+from recall_lightning.cli.guarding import add_rails, rails_of
 from recall_lightning.cli.main import add_config, positive
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and to which words of the recommended item's text",
     )  # fmt: skip
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N users' histories and best ten")
+    parser.add_argument(
+        "--index", choices=["exact", "hnsw", "ivf"], default="exact",
+        help="look at every item, or by faiss at some: its recall against exact is told (default exact)",
+    )  # fmt: skip
+    add_rails(parser, filters=True)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -64,12 +70,23 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from recall_lightning.data.readers.tables import column, read_table
+    from recall_lightning.errors import InputError
+    from recall_lightning.retrieval.approximate import Approximate
     from recall_lightning.retrieval.explaining import Explaining
     from recall_lightning.retrieval.recommendations import check_writable, write
     from recall_lightning.retrieval.recommender import Recommender
 
     out = Path(args.out)
     check_writable(out)
+    rails = rails_of(args, args.items)
+    if args.popularity_penalty and (args.threshold is not None or args.fuse):
+        flag = "--fuse" if args.fuse else "--threshold"
+        raise InputError(
+            f"--popularity-penalty with {flag}: the penalty is on the scale of the model's own scores. Drop one of them"
+        )
+    if args.index != "exact" and (args.popularity_penalty or args.fuse):
+        flag = "--fuse" if args.fuse else "--popularity-penalty"
+        raise InputError(f"--index {args.index} with {flag}: scores are then no inner product alone. Drop one of them")
     tuned_fusing = _fusing(args)
     recommender = Recommender.from_checkpoint(args.ckpt, encode_with=args.encode_with, cache_dir=args.cache)
     if args.items:
@@ -78,11 +95,17 @@ def run(args: argparse.Namespace) -> None:
     if args.candidates:
         path = Path(args.candidates)
         candidates = column(read_table(path), "item_id", path).to_pylist()
-    recommender.allowed(candidates)  # told before the long work
+    guard = recommender.guard(rails) if rails else None
+    allowed = recommender.allowed(candidates)  # what is wrong is told before the long work
+    if guard:
+        guard.among(allowed)
     alpha = recommender.alpha(args.threshold)
     adapting = recommender.adapting(args.adapt_candidates) if args.adapt else None
     histories = recommender.prepare(args.histories)
     explaining = Explaining(recommender, words=args.explain == "words", adapting=adapting) if args.explain else None
+    index = None
+    if args.index != "exact":
+        index = Approximate(recommender, args.index, lambda line: print(line, file=sys.stderr, flush=True))
     fusing = tuned_fusing() if tuned_fusing else None
     started, shown, served = time.perf_counter(), args.show, 0
 
@@ -90,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
         nonlocal shown, served
         stream = recommender.stream(
             histories, k=args.k, candidates=candidates, include_known=args.include_known, threshold=alpha,
-            adapting=adapting, fusing=fusing, explaining=explaining, done=bar.update,
+            adapting=adapting, fusing=fusing, explaining=explaining, guard=guard, index=index, done=bar.update,
         )  # fmt: skip
         for table in stream:
             served += len(table["user_id"].unique())
@@ -106,6 +129,7 @@ def run(args: argparse.Namespace) -> None:
     instead = instead if adapting is None else f"{instead}, there being nothing to adapt to"
     unscored = 0 if alpha is None else histories.without_history
     for count, what in [
+        (len(guard.unknown) if guard else 0, "ids of the block list are in no catalogue: nothing is blocked by them"),
         (histories.unknown_items, "interactions skipped: their items are described nowhere (see --items)"),
         (histories.without_history, f"users without a usable history: they got {instead}"),
         (adapting.diverged if adapting else 0, "users got the unadapted answer: their inner loop diverged"),
@@ -114,12 +138,10 @@ def run(args: argparse.Namespace) -> None:
         if count:
             sys.stderr.write(f"{count} {what}\n")
     if explaining:
-        how = (
-            "sums of the items' shares"
-            if explaining.exact
-            else "and an item's share is what its score loses without it"
+        how = "its part of the sum that the score is" if explaining.exact else "what the score loses without it"
+        sys.stderr.write(
+            f"an item's share is {how}; because_scores, others_score and rest_score make the model's score\n"
         )
-        sys.stderr.write(f"scores are {how}; because_scores, others_score and rest_score add up to the model's score\n")
     sys.stderr.write(f"{n_users} users in {seconds:.1f} s, {n_users / seconds:,.0f} a second, written to {out}\n")
 
 

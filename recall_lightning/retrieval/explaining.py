@@ -156,7 +156,9 @@ class Explaining:
         whose, places = (present & (n_present > 1)).nonzero(as_tuple=True)
         if not len(whose):
             return shares, score - shares.sum(-1)
-        for some, place in zip(whose.split(_HISTORIES_AT_ONCE), places.split(_HISTORIES_AT_ONCE), strict=True):
+        for some, place in zip(
+            torch.split(whose, _HISTORIES_AT_ONCE), torch.split(places, _HISTORIES_AT_ONCE), strict=True
+        ):
             without = recent[some].scatter(1, place[:, None], -1)
             without = without.gather(1, (without >= 0).byte().argsort(dim=-1, stable=True))  # moved up to the right
             shares[some, :, place] = score[some] - self.scores(self._users(without), without, rows[some])

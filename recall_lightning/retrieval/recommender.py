@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,11 +20,13 @@ from recall_lightning.modules.maml import MAMLRecallModule
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval import back_ends
 from recall_lightning.retrieval.adapting import Adapting
+from recall_lightning.retrieval.approximate import Approximate
 from recall_lightning.retrieval.explaining import Explaining, Explanation
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
 from recall_lightning.retrieval.pool import Added, Items, Pool, Pools, added, catalogue_of
 from recall_lightning.retrieval.popular import most_popular
+from recall_lightning.retrieval.rails import Guard, Rails, Rescored
 from recall_lightning.retrieval.recommendations import Recommendations, table_of
 from recall_lightning.retrieval.thresholds import Threshold, alpha_of
 
@@ -135,6 +138,7 @@ class Recommender:
         adapt: bool = False,
         adapt_candidates: int = 20_000,
         explain: bool | Literal["words"] = False,
+        rails: Rails | None = None,
     ) -> Recommendations:
         """The k best items for every user.
 
@@ -149,6 +153,7 @@ class Recommender:
             adapt: whether a meta-trained model first adapts to each user's newest items. The model stays as it is; who
                 has no history, or whose inner loop diverges, gets the unadapted answer.
             adapt_candidates: as of `adapting`.
+            rails: what may be recommended, how often, and how unlike one another.
             explain: whether the table also tells why, as of `Explaining`; `words` for the words of texts, too.
 
         Raises:
@@ -160,6 +165,7 @@ class Recommender:
         tables = self.stream(
             batch, k=k, candidates=candidates, include_known=include_known, threshold=threshold, adapting=adapting,
             explaining=Explaining(self, words=explain == "words", adapting=adapting) if explain else None,
+            guard=self.guard(rails) if rails else None,
         )  # fmt: skip
         table = pa.concat_tables(list(tables))
         diverged = adapting.diverged if adapting is not None else 0
@@ -182,6 +188,15 @@ class Recommender:
             )
         return Adapting(self.module, self.vectors, self.trained_rows, candidates=candidates)
 
+    def guard(self, rails: Rails) -> Guard:
+        """What keeps lists within rails, for `stream`.
+
+        Raises:
+            InputError: if no item is left, or the attributes lack a column.
+        """
+        vectors = self.module.model.without_prior(self.vectors)
+        return Guard(rails, self.pool, vectors, self.popularity, float(self.module.loss.temperature))
+
     def prepare(self, histories: Histories) -> PreparedHistories:
         """Look up histories in the catalogue.
 
@@ -201,6 +216,8 @@ class Recommender:
         adapting: Adapting | None = None,
         fusing: Fusing | None = None,
         explaining: Explaining | None = None,
+        guard: Guard | None = None,
+        index: Approximate | None = None,
         done: Callable[[int], object] | None = None,
         users_at_once: int = 1024,
     ) -> Iterator[pa.Table]:
@@ -209,12 +226,15 @@ class Recommender:
         Arguments are those of `recommend`; `adapting` is what `self.adapting` gives, to adapt to users, and counts.
         `fusing` brings in another channel, which knows the training's items and no others; scores are then the fused
         ones, of all items but the known, whichever of them are candidates. `explaining` adds columns; it knows the
-        model's scores alone. `done` is told of how many users each table is, some of whom may have got nothing.
+        model's scores alone. `guard` is what `self.guard` gives; `threshold` is held against scores before it chooses.
+        `index` finds items in place of looking at each; whom it finds too few for is searched for exactly. It can't be
+        fused with, nor take a popularity penalty. `done` is told of how many users each table is, some of whom may have
+        got nothing.
         """
         if k < 1:
             raise InputError(f"k is {k}, but a list holds at least one item: give 1 or more")
         alpha = self.alpha(threshold)
-        allowed = self.allowed(candidates)
+        allowed = self.allowed(candidates) if guard is None else guard.among(self.allowed(candidates))
         if fusing is not None:
             users_at_once = min(users_at_once, fusing.users_at_once)
         grouped = histories.interactions
@@ -228,19 +248,37 @@ class Recommender:
             users = self.user_vectors(recent) if adapting is None else adapting(recent)
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
-            with torch.inference_mode():
-                added = self._added(users, recent)
-                scores, rows = self.ranked.top_k(
-                    users, k, added=added, known=met, candidates=allowed, rescored=rescored
-                )
-                if alpha is not None:
-                    rows[(scores < alpha) | empty[:, None]] = -1
-                elif empty.any():
-                    scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
+            rescored = rescored if guard is None else guard.rescored(rescored)
+
+            ranked = partial(
+                self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha,
+                index=index,
+            )  # fmt: skip
+            scores, rows = ranked(k) if guard is None else guard.lists(ranked, k)
             why = {} if explaining is None else explaining.columns(recent, rows, scores)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
             if done is not None:
                 done(len(asked))
+
+    @torch.inference_mode()
+    def _ranked(
+        self, users: Tensor, recent: Tensor, empty: Tensor, k: int, *, known: Tensor | None, allowed: Tensor | None,
+        rescored: Rescored | None, alpha: float | None, index: Approximate | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        if index is not None:
+            scores, rows = index.top_k(users, k, known=known, candidates=allowed)
+            short = (rows[:, -1] < 0).nonzero()[:, 0]  # lists are as long as the candidates allow
+            if len(short):
+                left = None if known is None else known[short]
+                scores[short], rows[short] = self.ranked.top_k(users[short], k, known=left, candidates=allowed)
+        else:
+            added = self._added(users, recent)
+            scores, rows = self.ranked.top_k(users, k, added=added, known=known, candidates=allowed, rescored=rescored)
+        if alpha is not None:
+            rows[(scores < alpha) | empty[:, None]] = -1
+        elif empty.any():
+            scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
+        return scores, rows
 
     def explain(
         self, history: Sequence[str], item: str, *, words: bool = False, adapting: Adapting | None = None

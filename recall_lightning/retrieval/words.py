@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Words:
             For each pair the words, as written, and their weights, the largest absolute one first.
         """
         found: list[list[tuple[str, float]]] = []
-        for some, asked in zip(users.split(_TEXTS_AT_ONCE), rows.split(_TEXTS_AT_ONCE), strict=True):
+        for some, asked in zip(torch.split(users, _TEXTS_AT_ONCE), torch.split(rows, _TEXTS_AT_ONCE), strict=True):
             pieces = self._pieces(some, asked).cpu().numpy()
             found += [self._of_words(row, weights) for row, weights in zip(asked.tolist(), pieces, strict=True)]
         return found
@@ -57,7 +58,7 @@ class Words:
             (gradient,) = torch.autograd.grad(module.loss.similarity.pairs(users, items).sum(), pieces)
         return (gradient * pieces).sum(-1).detach()
 
-    def _of_words(self, row: int, weights: np.ndarray) -> list[tuple[str, float]]:
+    def _of_words(self, row: int, weights: NDArray[np.float32]) -> list[tuple[str, float]]:
         word_of, words = self._spelling(row)
         first = len(self._of.tokens.frame.prefix)
         sums = np.zeros(len(words))
