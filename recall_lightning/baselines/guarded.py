@@ -19,7 +19,8 @@ from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.metrics.beyond_accuracy import coverage, exposure
 from recall_lightning.metrics.ranking import recall_at_k
-from recall_lightning.models.scoring import best_columns, set_aside
+from recall_lightning.models.scoring import set_aside
+from recall_lightning.models.selection import best_columns
 from recall_lightning.retrieval.rails import Guard, Rails
 
 

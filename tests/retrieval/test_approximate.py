@@ -5,7 +5,7 @@ import torch
 from exports import trained
 
 from recall_lightning import Cosine, Dot, Euclidean, InputError, MeanTower, Recommender
-from recall_lightning.models.scoring import top_k
+from recall_lightning.models.top_k import top_k
 from recall_lightning.retrieval.approximate import Approximate
 
 faiss = pytest.importorskip("faiss", reason="the extra `index` isn't installed")
