@@ -192,6 +192,15 @@ def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, n
         assert made["model"]["encoder"]["path"] == "downloads/minilm"
 
 
+def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_that_it_is_over(capsys):
+    folder = CONFIGS / "new-items"
+    assert [path.stem for path in folder.glob("*.yaml")] == ["amazon-office"]
+    made = printed(capsys, CONFIGS / "amazon-office.yaml", folder / "amazon-office.yaml")
+    assert made["data"]["splits"]["name"] == "new_items"
+    assert made["model"]["encoder"]["frozen_layers"] == 4
+    assert made["model"]["item_tower"]["init_args"]["residual_dropout"] == 0.5
+
+
 @pytest.mark.parametrize("name", ["amazon-office", "movielens-1m"])
 def test_every_config_of_pretraining_reads_the_texts_of_the_config_that_it_is_for(capsys, name):
     folder = CONFIGS / "pretrain"
