@@ -3,7 +3,7 @@
     python scripts/bench_service.py --ckpt C.ckpt --config configs/movielens-100k.yaml [--requests 20000]
 
 Two processes: a server and this one, its client, over the loopback. Users are drawn from the config's histories. First
-one request at a time is sent, then as many as there are connections, to a server as it comes, one that waits for nobody
+one request at a time is sent, then as many as there are connections, to a server as it comes, one that waits for others
 and one that ranks users one by one, in turn; answers are held against those of `Recommender.recommend`. Then thousands
 of requests, a fifth of them bad in many ways, some of them new items: every good one has to be answered, every bad one
 with a status from 400 to 499, and the server's memory must not grow. Times are of the clock; server and client share
@@ -35,8 +35,8 @@ from recall_lightning import Recommender
 K = 10
 SERVERS = {
     "as it comes": [],
-    "no wait": ["--wait-ms", "0"],
-    "not batched": ["--wait-ms", "0", "--users-at-once", "1"],
+    "waits 2 ms": ["--wait-ms", "2"],
+    "not batched": ["--users-at-once", "1"],
 }
 
 

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=_port, default=8000, help="0 for a free one, which is told (default 8000)")
     parser.add_argument(
-        "--wait-ms", type=_milliseconds, default=2.0, metavar="MS",
-        help="how long a request waits for others, to be ranked together (default 2)",
+        "--wait-ms", type=_milliseconds, default=0.0, metavar="MS",
+        help="have a request wait for others, too, and not only for the batch that is being ranked (default 0)",
     )  # fmt: skip
     parser.add_argument(
         "--users-at-once", type=positive, default=256, metavar="N", help="most users ranked together (default 256)"

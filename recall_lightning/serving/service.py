@@ -35,7 +35,7 @@ class Service:
     """
 
     def __init__(
-        self, recommender: Recommender, limits: Limits | None = None, *, wait_s: float = 0.002, users_at_once: int = 256
+        self, recommender: Recommender, limits: Limits | None = None, *, wait_s: float = 0.0, users_at_once: int = 256
     ) -> None:
         self.limits, self.metrics = limits or Limits(), Metrics()
         self._recommender = recommender

@@ -133,7 +133,8 @@ def test_a_truncated_checkpoint_is_told(config, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["fit"], ["validate"], ["test"], ["predict"], ["fetch"], ["recommend"], ["similar"], ["compare"]]
+    "command",
+    [[], ["fit"], ["validate"], ["test"], ["predict"], ["fetch"], ["recommend"], ["similar"], ["compare"], ["serve"]],
 )
 def test_help_shows_an_example_without_any_heavy_import(command):
     asked = (
