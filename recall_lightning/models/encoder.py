@@ -154,7 +154,8 @@ class TextEncoder(nn.Module):
     @property
     def lower_is_fixed(self) -> bool:
         """Whether a text's hidden vectors under the trained layers are the same in each step, and can be had apart."""
-        return self.packs and self.frozen_layers > 0 and not self.drops_out and self.texts_at_once is None
+        split = self.frozen_layers > 0 and self.trained
+        return self.packs and split and not self.drops_out and self.texts_at_once is None
 
     def lower(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing]:
         """What the frozen layers make of texts `(texts, tokens)`: `(all tokens, dim)`, and how they are packed."""

@@ -63,7 +63,14 @@ def test_a_step_runs_the_layers_above_alone(movielens, tiny_encoder, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"dropout": None}, {"attention": "eager"}, {"frozen_layers": 0}, {"frozen_layers": -1}, {"texts_at_once": 4}],
+    [
+        {"dropout": None},
+        {"attention": "eager"},
+        {"frozen_layers": 0},
+        {"frozen_layers": 2},
+        {"frozen_layers": -1},
+        {"texts_at_once": 4},
+    ],
 )
 def test_nothing_is_kept_where_the_lower_layers_have_to_run_each_time_or_never(
     movielens, tiny_encoder, tmp_path, changes
