@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 from dataclasses import fields
 
+from recall_lightning.cli.encoding import add_encoding
 from recall_lightning.cli.main import positive
 from recall_lightning.serving.limits import Limits
 
@@ -14,6 +15,7 @@ EXAMPLE = "recall-lightning serve --ckpt runs/movielens-100k/version_0/checkpoin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt", required=True, metavar="C.ckpt", help="checkpoint of a trained model")
     parser.add_argument("--items", metavar="I.csv", help="rank these items, new ones among them, not the training's")
+    add_encoding(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1, for this machine alone)"
     )
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
     quiet_libraries()
     with bound(args.host, args.port) as listener:  # told before the long work
-        recommender = Recommender.from_checkpoint(args.ckpt)
+        recommender = Recommender.from_checkpoint(args.ckpt, encode_with=args.encode_with, cache_dir=args.cache)
         if args.items:
             recommender.use_items(args.items)
         limits = Limits(**{limit.name: getattr(args, f"max_{limit.name}") for limit in fields(Limits)})
