@@ -90,7 +90,7 @@ def rails_of(args: argparse.Namespace, items: str | None = None) -> "Rails":
         raise InputError(
             f"{flag}: there is no table to look it up in. Name one with item_id and this column: --attributes"
         )
-    attributes = Attributes.read(table, args.separator) if where or quotas else None
+    attributes = Attributes.read(str(table), args.separator) if where or quotas else None
     return Rails(blocked, patterns, where, quotas, args.mmr, args.popularity_penalty, attributes)
 
 

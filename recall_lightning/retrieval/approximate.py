@@ -67,9 +67,10 @@ class Approximate:
     def _parameters(self, depth: int, candidates: Tensor | None) -> Any:
         import faiss
 
+        library: Any = faiss  # whose types lack these arguments
         chosen = {}
         if candidates is not None:
-            chosen["sel"] = faiss.IDSelectorBatch(candidates[: self._index.ntotal].nonzero()[:, 0].cpu().numpy())
+            chosen["sel"] = library.IDSelectorBatch(candidates[: self._index.ntotal].nonzero()[:, 0].cpu().numpy())
         if self._kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(self._index.hnsw.efSearch, depth), **chosen)
-        return faiss.SearchParametersIVF(nprobe=self._index.nprobe, **chosen)
+            return library.SearchParametersHNSW(efSearch=max(self._index.hnsw.efSearch, depth), **chosen)
+        return library.SearchParametersIVF(nprobe=self._index.nprobe, **chosen)

@@ -11,7 +11,7 @@ from torch import Tensor
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.errors import InputError
 from recall_lightning.retrieval.attributes import Attributes
-from recall_lightning.retrieval.selecting import POOL, Diversity, Quotas, select
+from recall_lightning.retrieval.selecting import POOL, Diversity, Quotas, can_go_on, select
 
 Ranked = Callable[[int], tuple[Tensor, Tensor]]
 Rescored = Callable[[slice, Tensor], Tensor]
@@ -153,7 +153,8 @@ class Guard:
         """Choose lists out of rankings.
 
         Args:
-            ranked: gives the rankings to a depth: scores `(users, depth)`, descending, and rows, -1 at the ends.
+            ranked: gives the rankings to a depth: scores `(users, depth)`, descending, and rows, -1 at the ends; of
+                less width where there are no more items.
             k: length of a list.
 
         Returns:
@@ -164,7 +165,11 @@ class Guard:
         depth = max(k, POOL)
         scores, rows = ranked(depth)
         found, chosen = select(scores, rows, k, quotas=self._quotas, diversity=self._diversity)
-        while bool((short := (chosen[:, -1] < 0) & (rows[:, -1] >= 0)).any()):
+        while self._quotas is not None and rows.shape[1] == depth:
+            short = (chosen[:, -1] < 0) & (rows[:, -1] >= 0)
+            short[short.clone()] = can_go_on(chosen[short], self._quotas)
+            if not short.any():
+                break
             depth *= 4
             scores, rows = ranked(depth)
             found[short], chosen[short] = select(

@@ -78,6 +78,23 @@ def select(
     return torch.cat(chosen), torch.cat(items)
 
 
+def can_go_on(chosen: Tensor, quotas: Quotas) -> Tensor:
+    """`(users,)` bool: for which users some item, chosen or not, is one that quotas would still allow in their list.
+
+    Args:
+        chosen: `(users, k)` int64 items of their lists, -1 where there is none.
+        quotas: that the lists are kept within.
+    """
+    values = F.pad(quotas.values, (0, 1), value=-1)  # (items, most + 1)
+    found = []
+    for some in torch.split(chosen, max(1, _NUMBERS_AT_ONCE // values.numel())):
+        taken = values[some.clamp(min=0)].masked_fill((some < 0)[..., None], -1).flatten(1)
+        left = quotas.limits.repeat(len(some), 1).scatter_add(1, taken.clamp(min=0), -(taken >= 0).long())
+        spent = (left <= 0)[:, values.clamp(min=0)] & (values >= 0)  # (users, items, most + 1)
+        found.append((~spent.any(-1)).any(-1))
+    return torch.cat(found)
+
+
 def _select(
     scores: Tensor, rows: Tensor, k: int, quotas: Quotas | None, diversity: Diversity | None
 ) -> tuple[Tensor, Tensor]:

@@ -243,3 +243,20 @@ def test_in_a_comparison_the_checkpoint_ranks_by_its_adapted_users(trained):
     support = [data.catalogue.ids[row] for row in batch.history[1].tolist() if row >= 0]
     expected = scores(Recommender.from_checkpoint(path, device="cpu"), {"u": support}, "u")
     assert found[1].tolist() == pytest.approx([expected[item] for item in data.catalogue.ids], abs=1e-5)
+
+
+def test_an_adapted_score_is_shared_out_by_what_it_loses_where_one_is_adapted_without_an_item(checkpoint):
+    recommender = Recommender.from_checkpoint(checkpoint, device="cpu")
+
+    def score(*history):
+        found = recommender.recommend({"u": list(history)}, k=9, include_known=True, adapt=True)
+        return dict(found.of("u"))["fargo"]
+
+    why = recommender.explain(["alien", "heat"], "fargo", adapting=recommender.adapting())
+    assert (why.exact, why.score) == (False, pytest.approx(score("alien", "heat"), abs=1e-5))
+    drops = {"alien": why.score - score("heat"), "heat": why.score - score("alien")}
+    assert dict(why.items) == pytest.approx(drops, abs=2e-5)
+    for row in recommender.recommend(SUPPORTS, k=2, adapt=True, explain=True).table.to_pylist():
+        assert sum(row["because_scores"]) + row["others_score"] + row["rest_score"] == pytest.approx(
+            row["score"], abs=2e-5
+        )

@@ -84,6 +84,18 @@ def test_a_quota_looks_down_the_whole_ranking(recommender, attributes, monkeypat
     assert lists(recommender, Rails(quotas={"genres": 1}, attributes=attributes), k=3) == expected
 
 
+def test_a_ranking_of_all_items_that_is_not_as_deep_as_asked_for_is_not_asked_for_again(recommender, attributes):
+    guard = recommender.guard(Rails(quotas={"year": 1}, attributes=attributes))
+    asked = []
+
+    def ranked(depth):
+        asked.append(depth)
+        return torch.arange(5.0, 0, -1)[None], torch.arange(5)[None]
+
+    assert guard.lists(ranked, 9)[1].tolist() == [[0, 1, 2, 3, 4, -1, -1, -1, -1]]
+    assert len(asked) == 1
+
+
 def test_scores_descend_and_lists_are_as_long_as_candidates_allow(recommender, attributes):
     for rails in (
         Rails(mmr=0.5), Rails(popularity_penalty=0.5), Rails(mmr=0.3, quotas={"genres": 2}, attributes=attributes)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import tensor
 
 from recall_lightning.retrieval import selecting
-from recall_lightning.retrieval.selecting import Diversity, Quotas, select
+from recall_lightning.retrieval.selecting import Diversity, Quotas, can_go_on, select
 
 INF = float("inf")
 ACTION, COMEDY, CRIME = 0, 1, 2
@@ -20,6 +20,13 @@ def test_a_list_goes_down_the_ranking_and_passes_over_what_a_quota_forbids():
     # alien is a second action film, fargo a second comedy; 007 has no genre, and so no quota
     assert rows.tolist() == [[0, 2, 4, -1]]
     assert scores.tolist() == [[5, 3, 1, -INF]]
+
+
+def test_a_list_can_not_go_on_where_each_item_has_a_value_that_is_spent():
+    values = tensor([[ACTION, CRIME], [ACTION, -1], [CRIME, COMEDY]])
+    lists = tensor([[0, -1], [1, -1], [-1, -1]])
+    assert can_go_on(lists, Quotas(values, tensor([1, 1, 1]))).tolist() == [False, True, True]
+    assert can_go_on(lists, Quotas(tensor([*values.tolist(), [-1, -1]]), tensor([1, 1, 1]))).all()  # one without any
 
 
 def test_diversity_weighs_what_is_new_in_an_item_against_its_score():

@@ -53,7 +53,7 @@ def built(vectors: NDArray[np.float32], kind: Kind) -> Any:
     except ImportError as error:
         raise InputError(f"index {kind} needs faiss. Install it: pip install 'recall-lightning[index]'") from error
     width = vectors.shape[1]
-    index = faiss.IndexFlatIP(width)
+    index: Any = faiss.IndexFlatIP(width)
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(width, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = SEEN_BUILDING, SEEN_SEARCHING
