@@ -10,6 +10,9 @@ from lightning.pytorch.callbacks import Callback
 class EpochLines(Callback):
     """Writes loss and validation metrics of each epoch to stderr, if that is a file or a pipe."""
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._started = time.perf_counter()  # an epoch that is gone on with inside doesn't start again
+
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._started = time.perf_counter()
 
