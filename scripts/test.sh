@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Environment, lint, types, tests.
+# Environment, lint, types, tests: all of them on two cores, or what is given, such as tests/metrics -k recall.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 ruff check .
 ruff format --check .
 mypy
+if [ $# -eq 0 ]; then
+  set -- --numprocesses 2 --dist loadfile  # a file's tests share what it trained
+fi
 python -m pytest "$@"
