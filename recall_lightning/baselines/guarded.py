@@ -66,9 +66,8 @@ class Guarded(Contender):
         self.guard = Guard(self.rails, module.background.catalogue, vectors, counts, temperature)
 
     def score(self, batch: EvalBatch) -> Tensor:
-        nobody = (batch.history < 0).all(
-            1
-        )  # of whom nothing is known: their scores are counts, which nothing penalises
+        # of whom nothing is known: their scores are counts, which nothing penalises
+        nobody = (batch.history < 0).all(1)
         scores = self.model.score(batch)
         if rescored := self.guard.rescored(None):
             scores = torch.where(nobody[:, None], scores, rescored(slice(None), scores))

@@ -59,8 +59,8 @@ class RecallDataModule(L.LightningDataModule):
         history_tokens: for user towers that read text: most tokens of a history's joined texts.
         n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
         max_encoded_items: most items a step that are encoded with gradient; the vectors of the others come from a
-            cache (Zhang et al., KDD 2022). None: all of the batch. Under `model.candidates: catalogue` a third
-            of them, or with None half as many more, are drawn from the rest of the catalogue (see `draw_encoded`).
+            cache (Zhang et al., KDD 2022). null: all of the batch. Under `model.candidates: catalogue` a third
+            of them, or with null half as many more, are drawn from the rest of the catalogue (see `draw_encoded`).
         sort_by_length: whether a batch's sequences are of about one length, which spares filling where lengths differ
             much. Batches then differ in how many interactions they hold, which the chance of a batch's items to be
             drawn doesn't know of: meant for `model.candidates: catalogue`.
