@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fuse",
         metavar="A,B",
-        help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores or of reciprocal ranks, by validation; by default "
-        "what `fit --auto.minutes` advised in the auto.yaml beside a checkpoint, and nothing with ''",
+        help="baselines to fuse each --ckpt with, one at a time: a weighted sum of scores or of reciprocal ranks, by "
+        "validation; by default what `fit --auto.minutes` advised in the auto.yaml beside a checkpoint, and nothing "
+        "with ''",
     )
     add_rails(parser, filters=False)  # of each --ckpt: by each rail a row beside the one without, and by all together
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which cases (default test)")

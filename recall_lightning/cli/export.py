@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser)
     parser.add_argument(
         "--index", choices=["flat", "hnsw", "ivf"],
-        help="with faiss: flat is exact (default), hnsw and ivf are faster on large catalogues; how much they find is told",
+        help="with faiss: flat is exact (default), hnsw and ivf faster on large catalogues; what they find is told",
     )  # fmt: skip
 
 
