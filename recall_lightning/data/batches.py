@@ -176,7 +176,7 @@ class TrainCollator:
         negatives = rng.integers(0, n_items if free is None else len(free), self.n_negatives)
         negatives = negatives if free is None else free[negatives]
         met = [targets[targets >= 0], negatives]
-        if self.history_tokens is None:  # else the history is read as one text
+        if self.history_tokens is None or not len(met[0]):  # else the history is read as one text
             met.append(history[history >= 0])
         items = np.unique(np.concatenate(met))
         others = np.array([], np.int64)

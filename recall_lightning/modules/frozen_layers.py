@@ -28,7 +28,8 @@ def lower_of_texts(encoder: TextEncoder, tokens: Tokens, device: torch.device) -
     lengths = torch.from_numpy(tokens.lengths)
     if not encoder.lower_is_fixed or int(lengths.sum()) * encoder.dim * 4 > MOST_BYTES:
         return None
-    made = Lower(torch.empty(int(lengths.sum()), encoder.dim, device=device), (lengths.cumsum(0) - lengths).to(device))
+    hidden = torch.empty(int(lengths.sum()), encoder.dim, dtype=torch.float32, device=device)
+    made = Lower(hidden, (lengths.cumsum(0) - lengths).to(device))
     for rows, batch in _batches(tokens, device):
         hidden, packed = encoder.lower(batch.ids, batch.mask)
         made.hidden[made.places(rows, packed, batch.mask.shape[1])] = hidden.float()

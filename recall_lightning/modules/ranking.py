@@ -70,7 +70,7 @@ class RankingModule(PortableModule):
             return
         encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
-            if encoder.trained:
+            if encoder.trained or self.sharded:  # which all processes have to run, and none can read from a disk
                 vectors = self._encoded()
             else:
                 digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"

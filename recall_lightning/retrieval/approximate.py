@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recall_lightning.retrieval.recommender import Recommender
 
 Kind = Literal["hnsw", "ivf"]
+_USERS_AT_ONCE = 64  # of whom a mask over all items is in memory
 
 
 class Approximate:
@@ -38,9 +39,28 @@ class Approximate:
                 f"index {kind}: the model's scores are no inner product alone, which is all that an index can rank by: "
                 f"model.{' and model.'.join(parts)} add to them. Search exactly (--index exact)"
             )
+        self._vectors = recommender.vectors
         self._similarity, self._kind = recommender.module.loss.similarity, kind
         self._index: Any = built(RankedItems.of(recommender).vectors.numpy(), kind)
         tell(f"index {kind} of {self._index.ntotal} items: {measured(recommender, self._index, kind)}")
+
+    def check(self, vectors: Tensor, *, rescored: bool) -> None:
+        """Refuse to rank what it wasn't made for.
+
+        Args:
+            vectors: of the items that are to be ranked.
+            rescored: whether they are to be ranked by other scores than the model's.
+
+        Raises:
+            InputError: if the items are others, or the scores are.
+        """
+        if vectors is not self._vectors:
+            raise InputError(f"index {self._kind}: it was made before the items were changed. Make a new one")
+        if rescored:
+            raise InputError(
+                f"index {self._kind}: fusing and a popularity penalty make other scores than the inner product that it "
+                "ranks by. Search exactly, or do without them"
+            )
 
     def top_k(self, users: Tensor, k: int, *, known: Tensor | None, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
         """About the k best items of each user; arguments and result as of `scoring.top_k`.
@@ -56,8 +76,11 @@ class Approximate:
         scores, rows = (torch.from_numpy(part).to(users.device) for part in found)
         scores = scores.masked_fill(rows < 0, -torch.inf)
         if known is not None:
-            met = members(known, max(self._index.ntotal, int(known.max()) + 1))
-            scores = scores.masked_fill(met.gather(1, rows.clamp(min=0)), -torch.inf)
+            n_items = max(self._index.ntotal, int(known.max()) + 1)
+            for first in range(0, len(users), _USERS_AT_ONCE):
+                some = slice(first, first + _USERS_AT_ONCE)
+                met = members(known[some], n_items).gather(1, rows[some].clamp(min=0))
+                scores[some].masked_fill_(met, -torch.inf)
         best = torch.full((len(users), k), -torch.inf, device=users.device)
         best_rows = torch.full((len(users), k), -1, device=users.device)
         order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.tabular import read_items
 from recall_lightning.data.tokens import Tokens, concatenated, tokenize
 from recall_lightning.errors import InputError
-from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.encoding import Encoder, encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.recall import RecallModule
 from recall_lightning.retrieval.back_ends import BACK_ENDS
@@ -129,12 +129,18 @@ class Pools:
 
     def _encoded(self, tokens: Tokens) -> Tensor:
         """`(items, text_dim)` float32."""
-        encoder = self._model.encoder
-        make = partial(BACK_ENDS[self._encode_with], encoder, self._device)
         if self._cache_dir is None:
-            return encode_texts(make(), tokens, self._device)
-        digest = f"{weights_digest(encoder)} {self._encode_with} {self._device.type}"
-        return kept_vectors(make, digest, tokens, self._cache_dir, self._device)
+            return encode_texts(self._encoder, tokens, self._device)
+        return kept_vectors(lambda: self._encoder, self._digest, tokens, self._cache_dir, self._device)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        """The back end, made once: some trace the whole encoder."""
+        return BACK_ENDS[self._encode_with](self._model.encoder, self._device)
+
+    @cached_property
+    def _digest(self) -> str:
+        return f"{weights_digest(self._model.encoder)} {self._encode_with} {self._device.type}"
 
     def _rows(self, rows: Ints) -> Tensor:
         return torch.from_numpy(rows).to(self._device)

@@ -149,13 +149,14 @@ class Guard:
 
         return rescored
 
-    def lists(self, ranked: Ranked, k: int) -> tuple[Tensor, Tensor]:
+    def lists(self, ranked: Ranked, k: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose lists out of rankings.
 
         Args:
             ranked: gives the rankings to a depth: scores `(users, depth)`, descending, and rows, -1 at the ends; of
                 less width where there are no more items.
             k: length of a list.
+            allowed: `(items,)` bool, the only ones that rankings hold, as of `among`; None for all.
 
         Returns:
             `(users, k)` float and int64, as of `select`; as long as the whole ranking allows.
@@ -167,7 +168,7 @@ class Guard:
         found, chosen = select(scores, rows, k, quotas=self._quotas, diversity=self._diversity)
         while self._quotas is not None and rows.shape[1] == depth:
             short = (chosen[:, -1] < 0) & (rows[:, -1] >= 0)
-            short[short.clone()] = can_go_on(chosen[short], self._quotas)
+            short[short.clone()] = can_go_on(chosen[short], self._quotas, allowed)
             if not short.any():
                 break
             depth *= 4

@@ -249,12 +249,14 @@ class Recommender:
             met = None if include_known else known
             rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
             rescored = rescored if guard is None else guard.rescored(rescored)
+            if index is not None:
+                index.check(self.vectors, rescored=rescored is not None)
 
             ranked = partial(
                 self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha,
                 index=index,
             )  # fmt: skip
-            scores, rows = ranked(k) if guard is None else guard.lists(ranked, k)
+            scores, rows = ranked(k) if guard is None else guard.lists(ranked, k, allowed)
             why = {} if explaining is None else explaining.columns(recent, rows, scores)
             yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
             if done is not None:

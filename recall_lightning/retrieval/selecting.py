@@ -78,12 +78,13 @@ def select(
     return torch.cat(chosen), torch.cat(items)
 
 
-def can_go_on(chosen: Tensor, quotas: Quotas) -> Tensor:
+def can_go_on(chosen: Tensor, quotas: Quotas, allowed: Tensor | None = None) -> Tensor:
     """`(users,)` bool: for which users some item, chosen or not, is one that quotas would still allow in their list.
 
     Args:
         chosen: `(users, k)` int64 items of their lists, -1 where there is none.
         quotas: that the lists are kept within.
+        allowed: `(items,)` bool, the only ones that can be recommended; None for all.
     """
     values = F.pad(quotas.values, (0, 1), value=-1)  # (items, most + 1)
     found = []
@@ -91,7 +92,8 @@ def can_go_on(chosen: Tensor, quotas: Quotas) -> Tensor:
         taken = values[some.clamp(min=0)].masked_fill((some < 0)[..., None], -1).flatten(1)
         left = quotas.limits.repeat(len(some), 1).scatter_add(1, taken.clamp(min=0), -(taken >= 0).long())
         spent = (left <= 0)[:, values.clamp(min=0)] & (values >= 0)  # (users, items, most + 1)
-        found.append((~spent.any(-1)).any(-1))
+        free = ~spent.any(-1)  # (users, items)
+        found.append((free if allowed is None else free & allowed).any(-1))
     return torch.cat(found)
 
 

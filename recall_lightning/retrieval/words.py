@@ -39,6 +39,8 @@ class Words:
             For each pair the words, as written, and their weights, the largest absolute one first.
         """
         found: list[list[tuple[str, float]]] = []
+        if not len(rows):
+            return found
         for some, asked in zip(torch.split(users, _TEXTS_AT_ONCE), torch.split(rows, _TEXTS_AT_ONCE), strict=True):
             pieces = self._pieces(some, asked).cpu().numpy()
             found += [self._of_words(row, weights) for row, weights in zip(asked.tolist(), pieces, strict=True)]

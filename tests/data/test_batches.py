@@ -70,6 +70,14 @@ def test_all_that_a_user_met_is_known_also_what_lies_outside_the_sequence():
     assert batch.known.tolist() == [whole, whole, [3, 5, -1, -1, -1, -1, -1]]
 
 
+def test_a_batch_without_a_target_has_items_whatever_the_tower_reads():
+    for history_tokens in (None, 16):  # as of a process whose share of the users is used up
+        made = collator(history_tokens=history_tokens)
+        batch = made.assemble(np.array([0]), np.array([[3, 4]]), np.array([[-1]]), np.random.default_rng(0))
+        assert len(batch.items) > 0
+        assert batch.targets.tolist() == [[-1]]
+
+
 def test_each_distinct_item_stands_once_and_by_length_of_text():
     batch = collator(n_negatives=30)([(0, 0), (0, 1), (0, 2)])
     items = batch.items.tolist()

@@ -8,6 +8,7 @@ import torch
 from recall_lightning import InputError, Recommender
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.retrieval import pool as pools
+from recall_lightning.retrieval.back_ends import BACK_ENDS
 from recall_lightning.retrieval.pool import Added
 
 SEQUEL = "Heat 2 (2026). Action, Crime"
@@ -140,3 +141,12 @@ def test_items_have_an_id_and_a_text(recommender, items, told):
     with pytest.raises(InputError, match=told):
         recommender.add_items(items)
     assert recommender.pool.ids == recommender.trained.ids
+
+
+def test_what_encodes_texts_is_made_once(checkpoint, monkeypatch):
+    made = []
+    monkeypatch.setitem(BACK_ENDS, "bf16", lambda encoder, device: made.append(encoder) or encoder)
+    recommender = Recommender.from_checkpoint(checkpoint, device="cpu", encode_with="bf16")
+    recommender.add_items({"new": "a new film"})
+    recommender.copy().add_items({"newer": "another film"})
+    assert len(made) == 1

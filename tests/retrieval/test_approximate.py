@@ -7,6 +7,7 @@ from exports import trained
 from recall_lightning import Cosine, Dot, Euclidean, InputError, MeanTower, Recommender
 from recall_lightning.models.top_k import top_k
 from recall_lightning.retrieval.approximate import Approximate
+from recall_lightning.retrieval.rails import Rails
 
 faiss = pytest.importorskip("faiss", reason="the extra `index` isn't installed")
 
@@ -82,3 +83,13 @@ def test_scores_that_are_no_inner_product_alone_are_refused(typed, tiny_encoder,
     told = rf"index hnsw: .* no inner product alone.*: model\.{next(iter(settings))} add to them\. Search exactly"
     with pytest.raises(InputError, match=told):
         Approximate(recommender, "hnsw", print)
+
+
+def test_an_index_ranks_neither_other_items_nor_by_other_scores_than_it_was_made_for(typed, tiny_encoder):
+    recommender = Recommender.from_checkpoint(trained(typed, tiny_encoder, MeanTower(), similarity=Dot()), device="cpu")
+    index, asked = Approximate(recommender, "hnsw", lambda line: None), recommender.prepare({"zoe": ["heat"]})
+    with pytest.raises(InputError, match=r"index hnsw: fusing and a popularity penalty.*Search exactly"):
+        next(recommender.stream(asked, k=2, index=index, guard=recommender.guard(Rails(popularity_penalty=1.0))))
+    recommender.add_items({"new": "a new film"})
+    with pytest.raises(InputError, match=r"index hnsw: .*before the items were changed\. Make a new one"):
+        next(recommender.stream(asked, k=2, index=index))

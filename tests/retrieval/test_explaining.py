@@ -169,3 +169,8 @@ def test_what_is_in_no_catalogue_can_not_be_explained(explained):
         recommender.explain(["heat"], "ghost")
     with pytest.raises(InputError, match="no item of the history is in a catalogue"):
         recommender.explain(["ghost"], "heat")
+
+
+def test_where_nothing_is_recommended_there_are_no_words_to_weigh(explained):
+    _, recommender = explained
+    assert recommender.recommend({"zoe": ["heat"]}, k=2, threshold=1e6, explain="words").table.num_rows == 0

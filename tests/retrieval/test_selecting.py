@@ -27,6 +27,8 @@ def test_a_list_can_not_go_on_where_each_item_has_a_value_that_is_spent():
     lists = tensor([[0, -1], [1, -1], [-1, -1]])
     assert can_go_on(lists, Quotas(values, tensor([1, 1, 1]))).tolist() == [False, True, True]
     assert can_go_on(lists, Quotas(tensor([*values.tolist(), [-1, -1]]), tensor([1, 1, 1]))).all()  # one without any
+    among = tensor([True, True, False])  # all that a filter leaves are of a spent value
+    assert can_go_on(lists, Quotas(values, tensor([1, 1, 1])), among).tolist() == [False, False, True]
 
 
 def test_diversity_weighs_what_is_new_in_an_item_against_its_score():
