@@ -244,6 +244,12 @@ class RecallDataModule(L.LightningDataModule):
         return self._eval_loader_of(self._eval_collator(cases), cases)
 
     def _eval_loader_of(self, collate: Callable[..., object], cases: Sized) -> DataLoader[object]:
+        world_size = self.trainer.world_size if self.trainer else 1
+        if 0 < len(cases) < world_size:  # a process without any would leave the others waiting for its metrics
+            raise InputError(
+                f"trainer.devices: {world_size} processes share {len(cases)} case(s) to rank, so some would have none. "
+                "Start fewer, or hold out more users"
+            )
         return DataLoader(
             Keys(), sampler=self._share(cases), batch_size=self.eval_batch_size, num_workers=self.num_workers,
             pin_memory=self._pin(), collate_fn=collate,
@@ -255,11 +261,6 @@ class RecallDataModule(L.LightningDataModule):
     def _share(self, cases: Sized) -> range:
         """This process's cases; no case is in two, so that a mean over users stays exact under DDP."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if 0 < len(cases) < world_size:  # a process without any would leave the others waiting for its metrics
-            raise InputError(
-                f"trainer.devices: {world_size} processes share {len(cases)} case(s) to rank, so some would have none. "
-                "Start fewer, or hold out more users"
-            )
         return range(rank, len(cases), world_size)
 
     def _pin(self) -> bool:

@@ -7,6 +7,7 @@ from meta_runs import attached, data_module, maml, trainer, weights
 from recall_lightning import InputError, ItemTower, RecallLoss, RecallModule, Recommender, TransformerTower
 from recall_lightning.coldstart.learner import Learner
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.loading import load_module
 
@@ -121,6 +122,7 @@ def test_validation_prediction_the_experiment_and_the_recommender_rank_alike(
     module.setup("validate")
     module.refresh_cache()
     module.item_vectors = module.model.catalogue_vectors()
+    module.ranked = RankedItems(module.item_vectors, module.loss.similarity)
     scores = torch.cat([part for part, _ in module._scores(module.user_vectors(batch), batch)])
 
     meta = load_module(adapted)
