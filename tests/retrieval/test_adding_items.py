@@ -14,16 +14,6 @@ from recall_lightning.retrieval.pool import Added
 SEQUEL = "Heat 2 (2026). Action, Crime"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(train_typed, tmp_path_factory):
-    return train_typed(tmp_path_factory.mktemp("trained"))[1]
-
-
-@pytest.fixture
-def recommender(checkpoint):
-    return Recommender.from_checkpoint(checkpoint, device="cpu")
-
-
 @pytest.fixture
 def read(monkeypatch):
     """Numbers of texts that the encoder read, a call each."""

@@ -13,16 +13,6 @@ from recall_lightning.retrieval.recommendations import write
 ODD = 'no, "quotes"\nno 🍕'
 
 
-@pytest.fixture(scope="module")
-def checkpoint(train_typed, tmp_path_factory):
-    return train_typed(tmp_path_factory.mktemp("trained"))[1]
-
-
-@pytest.fixture
-def recommender(checkpoint):
-    return Recommender.from_checkpoint(checkpoint, device="cpu")
-
-
 def users_of(found):
     return list(dict.fromkeys(found.table["user_id"].to_pylist()))
 
