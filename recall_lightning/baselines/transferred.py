@@ -21,12 +21,18 @@ class Transferred(Trained):
 
     Transitions, which know their own items alone, add nothing. Who has no history gets this data's most popular items.
 
+    Settings:
+        last: newest items of a history that the user tower reads; None for all that it was trained to read. Chosen by
+            the data's own validation, as profiles of text choose theirs.
+
     Args:
         path: the checkpoint.
 
     Raises:
         InputError: if it can't be read, or its items are known by more than vectors of their own texts.
     """
+
+    score_grid = {"last": (None, 1, 3, 5, 10, 20)}  # noqa: RUF012
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -62,7 +68,7 @@ class Transferred(Trained):
 
     @torch.no_grad()
     def score(self, batch: EvalBatch) -> Tensor:
-        history = last_of(batch.history, self.module.model.max_history)
+        history = last_of(last_of(batch.history, self.module.model.max_history), self.settings["last"])
         users = self.module.model.users(self.items, history)[:, -1]
         scores = self.module.loss.similarity(users, self.items)
         nobody = (history < 0).all(1)

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from recall_lightning import InputError, ItemTower, MeanTower, RecallDataModule, RecallModule, Tabular, TextTower
+from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.baselines.transferred import Transferred
+from recall_lightning.baselines.tuning import tune
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.retrieval.recommender import Recommender
@@ -42,6 +44,27 @@ def test_it_ranks_as_a_recommender_does_to_which_all_items_are_new(typed_data, o
         assert [found[item] for item in renamed.ids] == pytest.approx(scores[row].tolist(), abs=1e-5)
     nobody = EvalBatch(batch.users[:1], torch.tensor([[-1, -1]]), batch.targets[:1], batch.known[:1])
     assert transferred.score(nobody)[0].tolist() == other.counts.tolist()
+
+
+def test_how_much_of_a_history_it_reads_is_chosen_by_validation(typed_data, other, tiny_encoder, fit_once):
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower())
+    transferred = Transferred(fit_once(module, typed_data)[1])
+    transferred.fit(other.split.train, other)
+    batch = next(iter(other.test_dataloader()))
+    assert (batch.history[:, :-1] >= 0).any()
+    transferred.settings["last"] = 1
+    newest = transferred.score(batch)
+    batch.history = batch.history[:, -1:]
+    transferred.settings["last"] = None
+    assert torch.equal(newest, transferred.score(batch))
+    tuned = tune(transferred, other)
+    recalls = {}
+    for last in Transferred.score_grid["last"]:
+        other_choice = Transferred(transferred.path)
+        other_choice.fit(other.split.train, other)
+        other_choice.settings["last"] = last
+        recalls[last] = recall_of(rank_cases(other_choice, other.split.validation, other), 10)
+    assert tuned.recall == recalls[transferred.settings["last"]] == max(recalls.values())
 
 
 def test_items_that_it_was_trained_on_are_refused(typed_data, tiny_encoder, fit_once):
