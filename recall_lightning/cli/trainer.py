@@ -16,10 +16,11 @@ import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.callbacks.stopping import Stopping
 from recall_lightning.cli.peers import watched_peers
 from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.quiet import quiet_libraries
@@ -73,7 +74,7 @@ class RecallCLI(LightningCLI):
         readers()  # once they are imported, a config may name one by its class alone
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(Stopping, "early_stopping")
         parser.set_defaults(
             {
                 "checkpoint.monitor": monitor,

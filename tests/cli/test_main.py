@@ -239,6 +239,18 @@ def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch)
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.parametrize("flags", [["--trainer.max_steps", "1"], ["--trainer.limit_val_batches", "0"]])
+def test_training_that_ends_before_it_has_validated_ends_well(config, monkeypatch, flags):
+    monkeypatch.chdir(config.parent)
+    main(["fit", "--config", str(config), "--trainer.max_epochs", "2", "--data.batch_size", "1", *flags])
+
+
+def test_a_metric_to_stop_by_that_is_not_logged_is_an_error(config, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    with pytest.raises(RuntimeError, match="val/recal@10"):
+        main(["fit", "--config", str(config), "--early_stopping.monitor", "val/recal@10"])
+
+
 def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_path):
     command = [
         sys.executable, "-u", "-m", "recall_lightning", "fit", "--config", str(CONFIGS / "movielens-100k.yaml"),
