@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.ragged import Ints, pad, spans
+from recall_lightning.data.ragged import Ints
 from recall_lightning.errors import InputError
 from recall_lightning.models.top_k import RankedItems
 from recall_lightning.modules.loading import load_module
@@ -24,10 +23,10 @@ from recall_lightning.retrieval.approximate import Approximate
 from recall_lightning.retrieval.explaining import Explaining, Explanation
 from recall_lightning.retrieval.fusing import Fusing
 from recall_lightning.retrieval.histories import Histories, PreparedHistories, prepared
+from recall_lightning.retrieval.lists import Lists, ragged_rows
 from recall_lightning.retrieval.pool import Added, Items, Pool, Pools, added, catalogue_of
-from recall_lightning.retrieval.popular import most_popular
-from recall_lightning.retrieval.rails import Guard, Rails, Rescored
-from recall_lightning.retrieval.recommendations import Recommendations, table_of
+from recall_lightning.retrieval.rails import Guard, Rails
+from recall_lightning.retrieval.recommendations import Recommendations
 from recall_lightning.retrieval.thresholds import Threshold, alpha_of
 
 
@@ -237,50 +236,11 @@ class Recommender:
         allowed = self.allowed(candidates) if guard is None else guard.among(self.allowed(candidates))
         if fusing is not None:
             users_at_once = min(users_at_once, fusing.users_at_once)
-        grouped = histories.interactions
-        for first in range(0, grouped.n_users, users_at_once):
-            offsets = grouped.offsets[first : first + users_at_once + 1]
-            starts, stops = offsets[:-1], offsets[1:]
-            known = torch.from_numpy(_rows(grouped.items, starts, stops)).to(self.device)
-            asked = grouped.user_ids[first : first + len(starts)]
-            told = (grouped.items, starts, stops)
-            recent, empty = self._recent(*told)
-            users = self.user_vectors(recent) if adapting is None else adapting(recent)
-            met = None if include_known else known
-            rescored = None if fusing is None else fusing.of(asked, torch.from_numpy(_rows(*told, left=True)))
-            rescored = rescored if guard is None else guard.rescored(rescored)
-            if index is not None:
-                index.check(self.vectors, rescored=rescored is not None)
-
-            ranked = partial(
-                self._ranked, users, recent, empty, known=met, allowed=allowed, rescored=rescored, alpha=alpha,
-                index=index,
-            )  # fmt: skip
-            scores, rows = ranked(k) if guard is None else guard.lists(ranked, k, allowed)
-            why = {} if explaining is None else explaining.columns(recent, rows, scores)
-            yield table_of(asked, self.pool.ids, rows.cpu().numpy(), scores.cpu().numpy(), why)
-            if done is not None:
-                done(len(asked))
-
-    @torch.inference_mode()
-    def _ranked(
-        self, users: Tensor, recent: Tensor, empty: Tensor, k: int, *, known: Tensor | None, allowed: Tensor | None,
-        rescored: Rescored | None, alpha: float | None, index: Approximate | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        if index is not None:
-            scores, rows = index.top_k(users, k, known=known, candidates=allowed)
-            short = (rows[:, -1] < 0).nonzero()[:, 0]  # lists are as long as the candidates allow
-            if len(short):
-                left = None if known is None else known[short]
-                scores[short], rows[short] = self.ranked.top_k(users[short], k, known=left, candidates=allowed)
-        else:
-            added = self._added(users, recent)
-            scores, rows = self.ranked.top_k(users, k, added=added, known=known, candidates=allowed, rescored=rescored)
-        if alpha is not None:
-            rows[(scores < alpha) | empty[:, None]] = -1
-        elif empty.any():
-            scores[empty], rows[empty] = most_popular(self.popularity, k, allowed)
-        return scores, rows
+        lists = Lists(
+            self, k, allowed, include_known=include_known, alpha=alpha, adapting=adapting, fusing=fusing,
+            explaining=explaining, guard=guard, index=index,
+        )  # fmt: skip
+        yield from lists.tables(histories.interactions, users_at_once, done)
 
     def explain(
         self, history: Sequence[str], item: str, *, words: bool = False, adapting: Adapting | None = None
@@ -300,7 +260,7 @@ class Recommender:
         if row < 0 or not len(grouped):
             what = f"item '{item}' is in no" if row < 0 else "explain: no item of the history is in a"
             raise InputError(f"{what} catalogue. Check the ids, or give --items")
-        recent, _ = self._recent(grouped.items, grouped.offsets[:-1], grouped.offsets[1:])
+        recent = self.newest(grouped.items, grouped.offsets[:-1], grouped.offsets[1:])
         return Explaining(self, words=words, adapting=adapting).one(recent, row)
 
     def alpha(self, threshold: Threshold) -> float | None:
@@ -384,20 +344,21 @@ class Recommender:
                 users = model.users(self.vectors, recent)[:, -1]
         return users
 
+    def newest(self, items: Ints, starts: Ints, stops: Ints) -> Tensor:
+        """What the user tower sees of histories: `recent` of `user_vectors`.
+
+        Args:
+            items: `(interactions,)` int64 rows of the pool.
+            starts: `(users,)` int64 where each user's history begins in `items`.
+            stops: `(users,)` int64 where it ends.
+        """
+        first = np.maximum(starts, stops - self.module.model.max_history)
+        return ragged_rows(items, first, stops, left=True).to(self.device)
+
     def in_training(self, rows: Tensor) -> Tensor:
         """Rows of the pool, of any shape, as rows of the training's items; -1 for others, and where there is none."""
         return torch.where(rows >= 0, self._row_in_training[rows.clamp(min=0)], -1)
 
-    def _added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
+    def added(self, users: Tensor, recent: Tensor) -> Callable[[slice], Tensor] | None:
         """What the model adds to the scores of the pool."""
         return self.module.model.bonus(users, self.in_training(recent), self._row_in_training)
-
-    def _recent(self, items: Ints, starts: Ints, stops: Ints) -> tuple[Tensor, Tensor]:
-        """What the tower sees `(users, history)`, newest in the last column; which users have no history `(users,)`."""
-        first = np.maximum(starts, stops - self.module.model.max_history)
-        recent = torch.from_numpy(_rows(items, first, stops, left=True)).to(self.device)
-        return recent, torch.from_numpy(stops == starts).to(self.device)
-
-
-def _rows(items: Ints, starts: Ints, stops: Ints, *, left: bool = False) -> Ints:
-    return pad(items[spans(starts, stops)], stops - starts, fill=-1, left=left)
