@@ -202,6 +202,15 @@ def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_th
     assert made["model"]["item_tower"]["init_args"]["residual_dropout"] == 0.5
 
 
+def test_over_every_config_of_data_a_model_can_be_made_that_knows_items_by_their_text_alone(capsys):
+    for name in DATA_CONFIGS:
+        made = printed(capsys, CONFIGS / f"{name}.yaml", CONFIGS / "transfer" / "text-only.yaml")["model"]
+        items = made["item_tower"]["init_args"]
+        assert items["dim"] is None
+        parts = [items["residual"], *(made[part] for part in ("prior", "transitions", "neighbours"))]
+        assert not any(parts)
+
+
 @pytest.mark.parametrize("name", ["amazon-office", "movielens-1m"])
 def test_every_config_of_pretraining_reads_the_texts_of_the_config_that_it_is_for(capsys, name):
     folder = CONFIGS / "pretrain"
