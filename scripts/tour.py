@@ -61,6 +61,8 @@ def plot_data(data: RecallDataModule) -> Figure:
     lengths = np.diff(data.interactions.offsets)
     left.hist(lengths, bins=np.geomspace(lengths.min(), lengths.max() + 1, 25), color="C0")
     left.set(xscale="log", xlabel="interactions of a user", ylabel="users")
+    left.set_xticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+    left.minorticks_off()
     counts = np.sort(np.bincount(data.interactions.items, minlength=len(data.catalogue)))[::-1]
     right.plot(np.arange(1, len(counts) + 1), counts, color="C1")
     right.set(xscale="log", yscale="log", xlabel="item, by popularity", ylabel="interactions of an item")
@@ -171,9 +173,8 @@ def recommend(recommender: Recommender) -> None:
 def newcomers(folder: Path, encoder: Path, epochs: int, out: Path) -> Figure:
     """Users held out whole: a base, a meta-trained model that starts from it, and recall by inner step."""
     files = MovieLens(str(folder)), TEXT, str(encoder)
-    base_data = RecallDataModule(
-        *files, splits=Splits("cold_users", query="fixed", support="last"), ties="shuffle", max_history=20
-    )
+    split = Splits("cold_users", query="fixed", support="last")
+    base_data = RecallDataModule(*files, split, ties="shuffle", max_history=20)
     encoder_config = EncoderConfig(str(encoder), frozen_layers=-1, attention="eager")
     torch.manual_seed(0)
     base = RecallModule(encoder_config, item_tower=ItemTower(dim=64, residual=True), candidates="catalogue", prior=True)
@@ -199,7 +200,7 @@ def newcomers(folder: Path, encoder: Path, epochs: int, out: Path) -> Figure:
         print(f"{k:>2} told, Recall@10 after each step:", *(f"{value:.4f}" for value in by_step))
         axes.plot(by_step, marker="o", label=f"{k} told")
     axes.set(xlabel="inner steps (trained with 3)", ylabel=f"Recall@10, {len(data.by_support[1][1])} newcomers")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
 
     recommender = Recommender(meta)
     titles = dict(zip(recommender.pool.ids, recommender.pool.titles, strict=True))
