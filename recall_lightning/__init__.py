@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recall_lightning.data.datamodule import RecallDataModule as RecallDataModule
     from recall_lightning.data.episode_datamodule import EpisodeDataModule as EpisodeDataModule
+    from recall_lightning.data.episodes import EpisodeConfig as EpisodeConfig
     from recall_lightning.data.pretrain_datamodule import PretrainDataModule as PretrainDataModule
     from recall_lightning.data.readers.amazon import AmazonReviews as AmazonReviews
     from recall_lightning.data.readers.bookcrossing import BookCrossing as BookCrossing
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from recall_lightning.data.readers.movielens import MovieLens as MovieLens
     from recall_lightning.data.readers.recbole import RecBole as RecBole
     from recall_lightning.data.readers.tabular import Tabular as Tabular
+    from recall_lightning.data.splits import Splits as Splits
     from recall_lightning.errors import InputError as InputError
     from recall_lightning.losses import BinaryRecallLoss as BinaryRecallLoss
     from recall_lightning.losses import RecallLoss as RecallLoss
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
     from recall_lightning.models.user_tower import MeanTower as MeanTower
     from recall_lightning.models.user_tower import TextTower as TextTower
     from recall_lightning.models.user_tower import TransformerTower as TransformerTower
+    from recall_lightning.modules.encoder_config import EncoderConfig as EncoderConfig
+    from recall_lightning.modules.inner_loop_config import InnerLoopConfig as InnerLoopConfig
     from recall_lightning.modules.maml import MAMLRecallModule as MAMLRecallModule
+    from recall_lightning.modules.optimizers import OptimizerConfig as OptimizerConfig
     from recall_lightning.modules.pretrain import PretrainModule as PretrainModule
     from recall_lightning.modules.recall import RecallModule as RecallModule
+    from recall_lightning.modules.threshold import ThresholdConfig as ThresholdConfig
     from recall_lightning.regularizers import L2 as L2
     from recall_lightning.regularizers import L2SP as L2SP
     from recall_lightning.regularizers import Uniformity as Uniformity
@@ -50,6 +56,8 @@ _HOMES = {
     "MovieLens": "data.readers.movielens",
     "RecBole": "data.readers.recbole",
     "Tabular": "data.readers.tabular",
+    "Splits": "data.splits",
+    "EpisodeConfig": "data.episodes",
     "InputError": "errors",
     "BinaryRecallLoss": "losses",
     "RecallLoss": "losses",
@@ -64,6 +72,10 @@ _HOMES = {
     "MeanTower": "models.user_tower",
     "TextTower": "models.user_tower",
     "TransformerTower": "models.user_tower",
+    "EncoderConfig": "modules.encoder_config",
+    "InnerLoopConfig": "modules.inner_loop_config",
+    "OptimizerConfig": "modules.optimizers",
+    "ThresholdConfig": "modules.threshold",
     "MAMLRecallModule": "modules.maml",
     "PretrainModule": "modules.pretrain",
     "RecallModule": "modules.recall",

@@ -19,23 +19,23 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
 from recall_lightning import (
+    EncoderConfig,
     EpisodeDataModule,
+    InnerLoopConfig,
     ItemTower,
     MAMLRecallModule,
     MovieLens,
+    OptimizerConfig,
     RecallDataModule,
     RecallModule,
     Recommender,
+    Splits,
     TransformerTower,
 )
 from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.coldstart.learner import Learner
-from recall_lightning.data.splits import Splits
 from recall_lightning.metrics import RankingMetrics
 from recall_lightning.models.scoring import set_aside
-from recall_lightning.modules.encoder_config import EncoderConfig
-from recall_lightning.modules.inner_loop_config import InnerLoopConfig
-from recall_lightning.modules.optimizers import OptimizerConfig
 
 TEXT = "{title} ({year}). {genres}"
 LIKED = ["Toy Story", "Aladdin", "The Lion King"]  # oldest first
