@@ -104,6 +104,14 @@ def _train_parser(command: str) -> Parser:
     parser.add_argument("--config", metavar="FILE.yaml", help="settings; given twice, the later file wins")
     where = "go on from this checkpoint" if command == "fit" else "the model; without --config, its own settings hold"
     parser.add_argument("--ckpt_path", metavar="FILE.ckpt", help=where)
+    if command == "fit":
+        parser.add_argument(
+            "--method", choices=["recall", "maml", "pretrain"],
+            help="recall from histories (default), meta-training for cold users, or pretraining of the encoder alone",
+        )  # fmt: skip
+        parser.add_argument(
+            "--auto.minutes", metavar="N", help="choose settings by short runs, then train, in about so many minutes"
+        )
     parser.add_argument("--print_config", action="store_true", help="print the settings with every default, and stop")
     parser.add_argument("--help-all", action="store_true", help="every key with its meaning (takes some seconds)")
     return parser

@@ -1,6 +1,7 @@
 """The program: what it answers to bad input, and how fast it helps."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,6 +145,15 @@ def test_help_shows_an_example_without_any_heavy_import(command):
     )
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert "example: recall-lightning " + " ".join(command) in answer.stdout
+
+
+def test_what_help_shows_of_fit_is_what_fit_takes(capsys):
+    main(["fit", "--help"])
+    shown = set(re.findall(r"--[a-z_.-]+", capsys.readouterr().out.partition("options:")[2])) - {"--help-all"}
+    assert {"--method", "--auto.minutes", "--config"} <= shown
+    with pytest.raises(SystemExit):
+        main(["fit", "--help-all"])
+    assert shown <= set(re.findall(r"--[a-z_.]+", capsys.readouterr().out))
 
 
 DATA_CONFIGS = ["amazon-office", "book-crossing", "movielens-100k", "movielens-1m", "own-data"]
