@@ -1,5 +1,6 @@
 """Files and folders that are written whole or not at all."""
 
+import ctypes
 import os
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,18 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         for file in made.rglob("*"):
             if file.is_file():
                 file.chmod(0o644)  # safetensors' are their owner's alone
-        if path.exists():  # a folder with files in it can't be replaced in one go
+        if path.is_dir() and _exchanged(made, path):
+            return  # what was there before goes with the temporary folder
+        if path.exists():  # a folder with files in it can't be replaced in one go: for a moment there is none
             os.replace(path, former)
         os.replace(made, path)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Have two folders take each other's place in one step, as Linux can on most file systems; whether it did."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # another system
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0

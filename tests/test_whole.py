@@ -1,6 +1,10 @@
 """Files and folders are written whole or not at all."""
 
+import itertools
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -72,3 +76,40 @@ def test_a_failure_leaves_the_folder_that_was_there_before_and_nothing_else(tmp_
         folder_stopped_half_way(path, error)
     assert [file.read_text() for file in path.iterdir()] == ["old"]
     assert [found.name for found in tmp_path.iterdir()] == ["encoder"]
+
+
+REPLACING = """
+import os, signal, sys
+from pathlib import Path
+from recall_lightning.whole import folder_written_whole
+
+def hook(event, given):
+    global left
+    if event in ("os.rename", "os.remove", "os.rmdir"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+with folder_written_whole(Path(sys.argv[1])) as made:
+    (made / "one").write_text("new")
+    (made / "two").write_text("new")
+    left = int(sys.argv[2])
+    sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no folder for a moment")
+def test_a_folder_that_is_replaced_is_the_former_one_or_the_new_one_at_whichever_moment_it_is_killed(tmp_path):
+    path = tmp_path / "encoder"
+    for change in itertools.count():
+        path.mkdir(exist_ok=True)
+        for name in ("one", "two"):
+            (path / name).write_text("old")
+        ended = subprocess.run([sys.executable, "-c", REPLACING, str(path), str(change)], check=False).returncode
+        texts = [(path / name).read_text() for name in ("one", "two")]
+        assert texts in (["old", "old"], ["new", "new"])
+        if not ended:
+            break
+        assert ended == -signal.SIGKILL
+    assert change > 2
+    assert texts == ["new", "new"]

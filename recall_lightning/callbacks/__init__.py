@@ -10,6 +10,7 @@ from recall_lightning.callbacks.interrupted import Interrupted
 from recall_lightning.callbacks.predictions import RecommendationWriter
 from recall_lightning.callbacks.projector import ItemSpace
 from recall_lightning.callbacks.rates import Rates
+from recall_lightning.callbacks.resumed import Resumed
 from recall_lightning.callbacks.samples import RecommendationSamples
 from recall_lightning.callbacks.similarities import SimilarityHistograms
 from recall_lightning.callbacks.test_report import TestReport
@@ -23,7 +24,7 @@ def default_callbacks(method: str = "recall") -> list[Callback]:
         method: `pretrain` has no users and no lists to show.
     """
     if method == "pretrain":
-        return [Rates(), FinalMetrics(best=min), EpochLines(), Interrupted()]
+        return [Rates(), FinalMetrics(best=min), EpochLines(), Resumed(), Interrupted()]
     shown = [Rates(), AdaptationCharts(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms()]
     shown += [RecommendationSamples(), ItemSpace(), FinalMetrics(), TestReport(), EpochLines()]
-    return [*shown, RecommendationWriter(), Interrupted()]
+    return [*shown, RecommendationWriter(), Resumed(), Interrupted()]

@@ -1,10 +1,15 @@
 """ItemSpace: the item vectors in TensorBoard's projector."""
 
+import tempfile
+from pathlib import Path
+
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch.utils.tensorboard import SummaryWriter
 
 from recall_lightning.callbacks.tensorboard import writer_of
 from recall_lightning.modules.recall import RecallModule
+from recall_lightning.whole import written_whole
 
 
 class ItemSpace(Callback):
@@ -26,7 +31,13 @@ class ItemSpace(Callback):
         rows = (-data.counts).argsort(kind="stable")[: self.items]
         metadata = [[" ".join(data.catalogue.titles[row].split()), str(data.counts[row])] for row in rows]
         vectors = module.model.without_prior(module.item_vectors)
-        writer.add_embedding(
-            vectors[rows].cpu(), metadata=metadata, metadata_header=["title", "interactions"],
-            global_step=trainer.global_step, tag="items",
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as apart:
+            with SummaryWriter(apart) as drawn:  # which writes in place
+                drawn.add_embedding(
+                    vectors[rows].cpu(), metadata=metadata, metadata_header=["title", "interactions"],
+                    global_step=trainer.global_step, tag="items",
+                )  # fmt: skip
+            tables, (shown,) = sorted(Path(apart).rglob("*.tsv")), Path(apart).glob("*.pbtxt")
+            for made in [*tables, shown]:  # what names them comes last
+                with written_whole(Path(writer.log_dir) / made.relative_to(apart)) as file:
+                    file.write(made.read_bytes())

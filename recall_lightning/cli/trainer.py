@@ -14,16 +14,20 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import yaml
 from jsonargparse import ArgumentError
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from recall_lightning.callbacks import default_callbacks
+from recall_lightning.callbacks.last import LastCheckpoint
 from recall_lightning.callbacks.stopping import Stopping
+from recall_lightning.cli.checkpoint_io import WholeCheckpoints
 from recall_lightning.cli.peers import watched_peers
 from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.quiet import quiet_libraries
+from recall_lightning.cli.run_settings import SaveRunConfig
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.episode_datamodule import EpisodeDataModule
 from recall_lightning.data.pretrain_datamodule import PretrainDataModule
@@ -43,14 +47,6 @@ METHODS: dict[str, tuple[type[RecallModule | PretrainModule], type[RecallDataMod
     "maml": (MAMLRecallModule, EpisodeDataModule),
     "pretrain": (PretrainModule, PretrainDataModule),
 }
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Keeps a run's settings in the run's folder, and where there is none (no logger), nowhere."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.loggers:
-            super().setup(trainer, pl_module, stage)
 
 
 class RecallCLI(LightningCLI):
@@ -75,6 +71,7 @@ class RecallCLI(LightningCLI):
         parser.link_arguments("model.encoder.path", "data.encoder")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Stopping, "early_stopping")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.set_defaults(
             {
                 "checkpoint.monitor": monitor,
@@ -130,6 +127,12 @@ class RecallCLI(LightningCLI):
         if self.subcommand != "fit":
             self.model = kind.restored(checkpoint, path)
             self.datamodule.tokenizer = self.model.tokenizer
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # and not a plugin that a config names
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
+        return trainer
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback

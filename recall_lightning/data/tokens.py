@@ -193,6 +193,7 @@ def tokenize(
                 return_attention_mask=False, return_token_type_ids=False,
             )["input_ids"] if texts else []
         )  # fmt: skip
+        tokenizer.backend_tokenizer.no_truncation()  # else a checkpoint would carry it, but for tokens of the cache
     lengths = np.array([len(text) for text in ids], np.int64)
     packed = np.concatenate([lengths.astype(np.int32), *(np.array(text, np.int32) for text in ids)])
     if path is not None:

@@ -80,3 +80,6 @@ def test_lists_are_the_best_items_but_those_already_met(tested):
 def test_the_projector_shows_what_texts_made_of_items_and_not_how_popular_they_are(tested, typed):
     (shown,) = typed.rglob("tensors.tsv")
     assert {len(line.split("\t")) for line in shown.read_text().splitlines()} == {8}
+    (named,) = typed.rglob("projector_config.pbtxt")
+    for table in (shown, shown.with_name("metadata.tsv")):
+        assert f'"{table.relative_to(named.parent)}"' in named.read_text()

@@ -56,7 +56,7 @@ def test_it_says_what_it_tried_trains_with_the_best_and_leaves_a_config_that_doe
     ]:  # fmt: skip
         assert re.search(expected, told), expected
     kept = config.parent / "kept"
-    assert sorted(path.name for path in kept.iterdir()) == ["auto.yaml", "best.ckpt"]
+    assert sorted(path.name for path in kept.iterdir()) == ["auto.yaml", "best.ckpt", "last.ckpt"]
     chosen = yaml.safe_load((kept / "auto.yaml").read_text())
     assert chosen["auto"].keys() == {"minutes", "fuse"}
     trained = read_checkpoint(kept / "best.ckpt")

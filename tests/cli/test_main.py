@@ -259,9 +259,14 @@ def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("flags", [["--trainer.max_steps", "1"], ["--trainer.limit_val_batches", "0"]])
-def test_training_that_ends_before_it_has_validated_ends_well(config, monkeypatch, flags):
+def test_training_that_ends_before_it_has_validated_leaves_a_model(config, capsys, monkeypatch, flags):
     monkeypatch.chdir(config.parent)
-    main(["fit", "--config", str(config), "--trainer.max_epochs", "2", "--data.batch_size", "1", *flags])
+    fit = ["fit", "--config", str(config), "--trainer.max_epochs", "2", "--data.batch_size", "1"]
+    main([*fit, "--checkpoint.dirpath", "kept", *flags])
+    assert [path.name for path in Path("kept").iterdir()] == ["last.ckpt"]
+    capsys.readouterr()
+    main(["recommend", "--ckpt", "kept/last.ckpt", "--histories", "interactions.csv", "--k", "2", "--out", "one.csv"])
+    assert Path("one.csv").read_text().startswith("user_id,item_id,rank,score\nann,")
 
 
 def test_a_metric_to_stop_by_that_is_not_logged_is_an_error(config, monkeypatch):
@@ -294,9 +299,7 @@ def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_pa
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    kept = [path for path in (tmp_path / "kept").glob("*.ckpt") if path.name != "best.ckpt"]
-    assert len(kept) == 1
-    assert read_checkpoint(kept[0])["global_step"] > 0
+    assert read_checkpoint(tmp_path / "kept" / "interrupted.ckpt")["global_step"] > 0
 
 
 def test_a_checkpoint_is_not_tested_on_a_split_that_it_may_have_been_trained_on(config, capsys, monkeypatch):

@@ -70,8 +70,8 @@ def test_training_goes_on_where_it_stopped():
     start = fit("recall.yaml", "start")
     flags = ["--model.init_from", start, *EPISODES]
     best = fit("maml.yaml", "meta", *flags)
-    again = fit("maml.yaml", "more", *flags, "--ckpt_path", best, "--trainer.max_epochs", "2")
-    assert [torch.load(path, weights_only=True)["epoch"] for path in (best, again)] == [0, 1]
+    fit("maml.yaml", "more", *flags, "--ckpt_path", best, "--trainer.max_epochs", "2")
+    assert [torch.load(path, weights_only=True)["epoch"] for path in (best, "more/last.ckpt")] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,14 @@ def test_what_a_killed_writer_left_behind_is_not_taken_for_tokens(tokenizer, tmp
     assert again.values.tolist() == tokenize(TEXTS, tokenizer, max_tokens=8).values.tolist()
 
 
+def test_the_tokenizer_is_left_as_it_would_be_with_tokens_from_the_cache(tokenizer, tmp_path):
+    states = []
+    for _ in range(2):  # a checkpoint carries it
+        tokenize(TEXTS, tokenizer, max_tokens=8, cache_dir=tmp_path)
+        states.append(tokenizer.backend_tokenizer.to_str())
+    assert states[0] == states[1]
+
+
 A, B, C = 5, 6, 7  # a text of one token, one of two, one of none
 JOINABLE = Tokens(np.array([A, B, C], np.int32), np.array([0, 1, 3, 3]), Frame([CLS], [SEP], PAD))
 
