@@ -136,11 +136,15 @@ class RecallCLI(LightningCLI):
 
     def after_fit(self) -> None:
         best = self.trainer.checkpoint_callback
-        if isinstance(best, ModelCheckpoint) and best.best_model_path and self.trainer.is_global_zero:
+        if not isinstance(best, ModelCheckpoint) or not self.trainer.is_global_zero:
+            return
+        if best.best_model_path:
             path = os.path.relpath(best.best_model_path)
             print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
             if isinstance(self.model, PretrainModule):
                 self._keep_encoder(path)
+        elif best.dirpath and (last := Path(best.dirpath) / "last.ckpt").is_file():
+            print(f"not validated once; the last step is kept in {os.path.relpath(last)}")
 
     def _keep_encoder(self, best: str) -> None:
         """Write the encoder of the best checkpoint beside it, and say how to go on."""

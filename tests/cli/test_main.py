@@ -264,7 +264,7 @@ def test_training_that_ends_before_it_has_validated_leaves_a_model(config, capsy
     fit = ["fit", "--config", str(config), "--trainer.max_epochs", "2", "--data.batch_size", "1"]
     main([*fit, "--checkpoint.dirpath", "kept", *flags])
     assert [path.name for path in Path("kept").iterdir()] == ["last.ckpt"]
-    capsys.readouterr()
+    assert "not validated once; the last step is kept in kept/last.ckpt" in capsys.readouterr().out
     main(["recommend", "--ckpt", "kept/last.ckpt", "--histories", "interactions.csv", "--k", "2", "--out", "one.csv"])
     assert Path("one.csv").read_text().startswith("user_id,item_id,rank,score\nann,")
 
