@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.interactions import Interactions, Repeats, Ties
-from recall_lightning.data.prepared import prepare
+from recall_lightning.data.preparing import prepare
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader

@@ -37,6 +37,15 @@ def interaction_log(
             empty, or a time or weight is no number.
     """
     sieve.begin(len(table), "interaction")
+    log = usable_interactions(table, sieve, user=user, item=item, time=time, weight=weight, required=required)
+    sieve.finish(len(log))
+    return log
+
+
+def usable_interactions(
+    table: pa.Table, sieve: Sieve, *, user: str, item: str, time: str, weight: str, required: Collection[str] = ()
+) -> InteractionLog:
+    """As `interaction_log`, of a part of a file: the sieve isn't told where it begins and ends."""
     for name in required:
         column(table, name, sieve.path)
     for name in (user, item):
@@ -58,7 +67,6 @@ def interaction_log(
         table = _sift_values(
             table, sieve, readable, weight, "is no number", "Write one, such as 4.5, or drop the column"
         )  # fmt: skip
-    sieve.finish(len(table))
     user_ids, users = _codes(column(table, user, sieve.path))
     item_ids, items = _codes(column(table, item, sieve.path))
     return InteractionLog(sieve.path.name, user_ids, item_ids, users, items, times, weights)
