@@ -68,15 +68,18 @@ class LogInParts:
 
     def whole(self) -> InteractionLog:
         """All of it, in memory."""
-        users, items = Codes(), Codes()
-        parts = [
-            (users.of(part.user_ids)[part.users], items.of(part.item_ids)[part.items], part.times, part.weights)
-            for part in self.parts()
-        ]
-        user_column, item_column, *optional = (
-            None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
-        )
-        return InteractionLog(self.source, list(users.ids), list(items.ids), user_column, item_column, *optional)
+        users, items, parts = Codes(), Codes(), list(self.parts())
+        user_rows = np.concatenate([users.of(part.user_ids)[part.users] for part in parts])
+        item_rows = np.concatenate([items.of(part.item_ids)[part.items] for part in parts])
+        return InteractionLog(
+            self.source, list(users.ids), list(items.ids), user_rows, item_rows,
+            _joined([part.times for part in parts]), _joined([part.weights for part in parts]),
+        )  # fmt: skip
+
+
+def _joined(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
+    there = [column for column in columns if column is not None]
+    return np.concatenate(there) if there else None
 
 
 class Codes:

@@ -4,6 +4,7 @@ The files have no name, so nothing is left of them however a run ends: they are 
 """
 
 import tempfile
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -79,7 +80,7 @@ class Spill:
     def __init__(self, room: Room, n_buckets: int) -> None:
         self.n_buckets = n_buckets
         self._file = _file_in(room)
-        self._pieces: list[list[int]] = [[] for _ in range(n_buckets)]  # where in the file each begins
+        self._pieces = [array("q") for _ in range(n_buckets)]  # where in the file each begins
         self._n_columns = 0
 
     def add(self, buckets: Ints, *columns: NDArray[Any]) -> None:

@@ -1,15 +1,15 @@
 """Interactions in shards: whatever memory may hold of them at once, they come to what one table in memory comes to."""
 
+import itertools
 import re
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_lightning import MovieLens, Tabular
+from recall_lightning import Tabular
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.preparing import prepare
 from recall_lightning.errors import InputError
@@ -39,7 +39,7 @@ def write(folder, table, sizes):
     (folder / "items.csv").write_text(ITEMS)
     pq.write_table(table, folder / "one.parquet")
     bounds = [0, *sorted(min(size, len(table)) for size in sizes), len(table)]
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
         name = f"z/{number}.parquet" if stop == len(table) else f"{number}.parquet"
         pq.write_table(table.slice(start, stop - start), folder / "shards" / name, row_group_size=3)
 
