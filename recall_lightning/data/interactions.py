@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recall_lightning.data.ragged import Ints, offsets_of
@@ -51,28 +53,45 @@ class InteractionLog:
 
 
 @dataclass(frozen=True)
+class LogPart:
+    """Some rows of a log, ids as they were read.
+
+    Attributes:
+        users, items: `(rows,)` Arrow's strings.
+        times, weights: as of `InteractionLog`.
+    """
+
+    users: pa.Array
+    items: pa.Array
+    times: NDArray[Any] | None
+    weights: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
 class LogInParts:
     """An `InteractionLog` that may outgrow memory, and so is read part by part.
 
     Attributes:
         source: its name, for messages.
         n_rows: rows that there are, broken ones included.
-        parts: reads it: logs that follow each other, each with positions in ids of its own.
+        parts: reads it: parts that follow each other.
         memory_mb: MiB that its interactions may take in memory at once.
     """
 
     source: str
     n_rows: int
-    parts: Callable[[], Iterator[InteractionLog]]
+    parts: Callable[[], Iterator[LogPart]]
     memory_mb: int
 
     def whole(self) -> InteractionLog:
         """All of it, in memory."""
         users, items, parts = Codes(), Codes(), list(self.parts())
-        user_rows = np.concatenate([users.of(part.user_ids)[part.users] for part in parts])
-        item_rows = np.concatenate([items.of(part.item_ids)[part.items] for part in parts])
+        user_rows, item_rows = (
+            np.concatenate([codes.of(column) for column in columns])
+            for codes, columns in ((users, [part.users for part in parts]), (items, [part.items for part in parts]))
+        )
         return InteractionLog(
-            self.source, list(users.ids), list(items.ids), user_rows, item_rows,
+            self.source, users.ids.to_pylist(), items.ids.to_pylist(), user_rows, item_rows,
             _joined([part.times for part in parts]), _joined([part.weights for part in parts]),
         )  # fmt: skip
 
@@ -86,16 +105,23 @@ class Codes:
     """Numbers ids in the order in which they first come.
 
     Attributes:
-        ids: the ids, each with its number.
+        ids: Arrow's strings: the ids in this order. No Python object stands for each.
     """
 
     def __init__(self) -> None:
-        self.ids: dict[str, int] = {}
+        self.ids = pa.array([], pa.large_string())
 
-    def of(self, ids: Sequence[str]) -> Ints:
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of(self, ids: pa.Array) -> Ints:
         """`(n,)` int64: the number of each."""
-        known = self.ids
-        return np.array([known.setdefault(name, len(known)) for name in ids], np.int64)
+        ids = ids.cast(pa.large_string())
+        codes = pc.index_in(ids, self.ids)
+        if codes.null_count:
+            self.ids = pa.concat_arrays([self.ids, ids.filter(codes.is_null()).unique()])
+            codes = pc.index_in(ids, self.ids)
+        return np.asarray(codes.to_numpy(), np.int64)
 
 
 @dataclass(frozen=True)
@@ -137,6 +163,13 @@ class Interactions:
     def history(self, user: int) -> Ints:
         """`(n,)` int64 catalogue rows that the user met, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def item_counts(self, n_items: int) -> Ints:
+        """`(items,)` int64: interactions with each item of the catalogue."""
+        counts = np.zeros(n_items, np.int64)
+        for block in self.blocks():  # all at once, numpy would copy what is mapped into memory
+            counts += np.bincount(block.part.items, minlength=n_items)
+        return counts
 
     def blocks(self) -> "Iterator[Block]":
         """All of them, some users after the other: as many as memory may hold, or all at once where it holds all.

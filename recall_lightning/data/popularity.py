@@ -32,7 +32,7 @@ def popularity_by_place(train: Interactions, n_items: int) -> NDArray[np.float32
         for window, (start, stop) in enumerate(WINDOWS):
             inside = (place >= start) & (place < (len(part) if stop is None else stop))
             counts[window] += np.bincount(part.items[inside], minlength=n_items)
-    share = (np.bincount(train.items, minlength=n_items) + 1) / (len(train) + n_items)
+    share = (train.item_counts(n_items) + 1) / (len(train) + n_items)
     table: NDArray[Any] = np.stack([np.log((of + _WEIGHT * share) / (of.sum() + _WEIGHT)) for of in counts], 1)
     table -= table.mean(0)
     new = np.log(np.exp(table).mean(0, keepdims=True))

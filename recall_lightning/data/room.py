@@ -4,7 +4,6 @@ The files have no name, so nothing is left of them however a run ends: they are 
 """
 
 import tempfile
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -70,7 +69,7 @@ class Growing:
 
 
 class Spill:
-    """Rows put aside by bucket in one pass, to be taken up again bucket by bucket.
+    """Rows put aside by bucket in one pass, to be taken up again bucket by bucket when all are there.
 
     Args:
         room: where.
@@ -80,8 +79,9 @@ class Spill:
     def __init__(self, room: Room, n_buckets: int) -> None:
         self.n_buckets = n_buckets
         self._file = _file_in(room)
-        self._pieces = [array("q") for _ in range(n_buckets)]  # where in the file each begins
-        self._n_columns = 0
+        self._added: list[
+            tuple[NDArray[np.int32], list[tuple[int, np.dtype[Any]]]]
+        ] = []  # where buckets end; each column's place
 
     def add(self, buckets: Ints, *columns: NDArray[Any]) -> None:
         """Put rows aside.
@@ -90,23 +90,25 @@ class Spill:
             buckets: `(n,)` the bucket of each.
             columns: `(n,)` each, as many in every call; types may change from call to call.
         """
-        self._n_columns = len(columns)
         order = np.argsort(buckets, kind="stable")
-        bounds = np.searchsorted(buckets, np.arange(len(self._pieces) + 1), sorter=order)
-        ordered = [column[order] for column in columns]
-        for bucket in np.flatnonzero(np.diff(bounds)).tolist():
-            self._pieces[bucket].append(self._file.tell())
-            for column in ordered:
-                np.save(self._file, column[bounds[bucket] : bounds[bucket + 1]])
+        places = []
+        for column in columns:
+            places.append((self._file.tell(), column.dtype))
+            self._file.write(column[order].data)
+        bounds = np.searchsorted(buckets, np.arange(self.n_buckets + 1), sorter=order)
+        self._added.append((bounds.astype(np.int32), places))
 
     def read(self, bucket: int) -> list[NDArray[Any]]:
-        """The columns of one bucket, rows in the order in which they came; of the type that holds all pieces."""
-        pieces: list[list[NDArray[Any]]] = [[] for _ in range(self._n_columns)]
-        for at in self._pieces[bucket]:
-            self._file.seek(at)
-            for column in pieces:
-                column.append(np.load(self._file))
-        return [np.concatenate(column) if column else np.empty(0, np.int64) for column in pieces]
+        """The columns of one bucket, rows in the order in which they came; of the type that holds all of them."""
+        self._file.flush()
+        size = self._file.tell()
+        data = np.asarray(np.memmap(self._file, np.uint8, "r")) if size else np.empty(0, np.uint8)
+        pieces: list[list[NDArray[Any]]] = [[] for _ in self._added[0][1]]
+        for bounds, places in self._added:
+            start, stop = bounds[bucket : bucket + 2].tolist()
+            for column, (at, dtype) in zip(pieces, places, strict=True):
+                column.append(data[at + start * dtype.itemsize : at + stop * dtype.itemsize].view(dtype))
+        return [np.concatenate(column) for column in pieces]
 
 
 def _file_in(room: Room) -> IO[bytes]:

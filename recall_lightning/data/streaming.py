@@ -11,6 +11,7 @@ from itertools import compress
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recall_lightning.data.catalogue import Catalogue
@@ -22,6 +23,7 @@ from recall_lightning.data.interactions import (
     InteractionLog,
     Interactions,
     LogInParts,
+    LogPart,
     Ties,
     catalogue_rows,
     hashes,
@@ -53,9 +55,9 @@ def stream(log: LogInParts, described: Catalogue, filters: Filters, *, ties: Tie
     """
     passed = _Passed(Spill(room, room.buckets_for(log.n_rows)), described, filters, seed)
     for part in log.parts():
-        passed.add(part)
+        passed.add(part, log.source)
     grouped, n_rows = _grouped(passed, ties, room)
-    item_ids, n_kept, n_mute = list(passed.items.ids), passed.n_kept, int((~passed.known).sum())
+    item_ids, n_kept, n_mute = passed.items.ids.to_pylist(), passed.n_kept, int((~passed.known).sum())
     if filters.has_core:
         inside = Core.of(grouped, len(item_ids), filters)
         n_kept = sum(int(n_rows[block.rows][inside.rows(block)].sum()) for block in grouped.blocks())
@@ -63,7 +65,7 @@ def stream(log: LogInParts, described: Catalogue, filters: Filters, *, ties: Tie
         grouped = grouped.taken(lambda block: np.flatnonzero(inside.rows(block)))
     left_out = filters.named(passed.left_out, n_mute)
     if not n_kept:
-        raise filters.nothing_left(log.source, len(passed.users.ids), left_out)
+        raise filters.nothing_left(log.source, len(passed.users), left_out)
     met = np.zeros(len(item_ids), bool)
     for block in grouped.blocks():
         met[block.part.items] = True
@@ -99,21 +101,21 @@ class _Passed:
         self.n_read = self.n_kept = self.n_without_text = 0
         self.left_out = Counter[str]()
 
-    def add(self, part: InteractionLog) -> None:
-        """Take in a part of the log."""
-        users, items = self.users.of(part.user_ids), self.items.of(part.item_ids)
-        new_users = list(compress(part.user_ids, users >= len(self.user_keys)))
-        new_items = list(compress(part.item_ids, items >= len(self.item_keys)))
+    def add(self, part: LogPart, source: str) -> None:
+        """Take in a part of the log of this name."""
+        users, items = self.users.of(part.users), self.items.of(part.items)
+        new_users = self.users.ids[len(self.user_keys) :].to_pylist()
+        new_items = self.items.ids[len(self.item_keys) :].to_pylist()
         self.user_keys = np.concatenate([self.user_keys, hashes(new_users, self._seed)])
         self.item_keys = np.concatenate([self.item_keys, hashes(new_items, self._seed)])
         self.known = np.concatenate([self.known, np.array([self._described.row(i) >= 0 for i in new_items], bool)])
-        known = self.known[items]
-        keep, left_out = self.filters.rows(part, known)
+        log = InteractionLog(source, [], [], users, items, part.times, part.weights)
+        keep, left_out = self.filters.rows(log, self.known)
         self.left_out += left_out
-        self.n_read += len(part)
+        self.n_read += len(log)
         self.n_kept += int(keep.sum())
-        self.n_without_text += int((~known[part.items]).sum())
-        columns = [users[part.users[keep]].astype(np.int32), items[part.items[keep]].astype(np.int32)]
+        self.n_without_text += int((~self.known[items]).sum())
+        columns = [users[keep].astype(np.int32), items[keep].astype(np.int32)]
         if part.times is not None:
             columns.append(part.times[keep])
             self.times = np.result_type(part.times.dtype, self.times or part.times.dtype)
@@ -127,7 +129,7 @@ def _grouped(passed: _Passed, ties: Ties, room: Room) -> tuple[Interactions, NDA
     order = np.argsort(passed.user_keys, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    n_items = len(passed.items.ids)
+    n_items = len(passed.items)
     lengths = np.zeros(len(order), np.int64)
     made, n_rows = Columns(passed.times, room), Growing(room, np.int32)
     for bucket in range(passed.spill.n_buckets):
@@ -142,8 +144,7 @@ def _grouped(passed: _Passed, ties: Ties, room: Room) -> tuple[Interactions, NDA
         made.append(items[kept], None if times is None else times[kept])
         there, n = np.unique(users[kept], return_counts=True)
         lengths[there] = n
-    ids = list(passed.users.ids)
-    return made.grouped([ids[user] for user in order.tolist()], lengths), n_rows.whole()
+    return made.grouped(passed.users.ids.take(pa.array(order)).to_pylist(), lengths), n_rows.whole()
 
 
 @dataclass(frozen=True)

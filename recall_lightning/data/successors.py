@@ -54,7 +54,7 @@ def successors(train: Interactions, n_items: int, *, window: int, most: int) -> 
         `c_ij / n_i`, with c of `successor_counts` and n_i the training interactions with i, 0 at the right; width is at
         most `most`.
     """
-    largest = _Largest(np.bincount(train.items, minlength=n_items), most)
+    largest = _Largest(train.item_counts(n_items), most)
     for rows, columns, counts in _counted(train, n_items, window, both_ways=False):
         largest.add(rows, columns, counts, order_by=counts)
     return largest.table()
@@ -72,7 +72,7 @@ def neighbours(train: Interactions, n_items: int, *, window: int, most: int) -> 
     Returns:
         As `successors`, nearest first, with `c_ij` how often both were met in one history.
     """
-    met = np.bincount(train.items, minlength=n_items)
+    met = train.item_counts(n_items)
     largest = _Largest(met, most)
     for rows, columns, counts in _counted(train, n_items, window, both_ways=True):
         other = rows != columns
@@ -146,7 +146,7 @@ def _spilled(train: Interactions, room: Room, n_items: int, window: int, *, both
     A pair is `(d n_items + i) n_items + j`, with d the distance where that counts, else 0: so all numbers are whole,
     and their sums don't depend on the order in which they were put aside.
     """
-    met = np.bincount(train.items, minlength=n_items)
+    met = train.item_counts(n_items)
     n_buckets = min(room.buckets_for(len(train) * window * (1 + both_ways)), _MOST_BUCKETS)
     bucket_of = np.minimum(np.cumsum(met) * n_buckets // max(len(train), 1), n_buckets - 1)  # equal shares of rows
     spill = Spill(room, n_buckets)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog, LogInParts
+from recall_lightning.data.interactions import InteractionLog, LogInParts, LogPart
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.columns import interaction_log, usable_interactions
@@ -73,14 +73,14 @@ class Tabular(Reader):
         n_rows = check_shards(shards, self._names.values())
         return LogInParts(self.interactions.name, n_rows, lambda: self._parts(shards), self.memory_mb)
 
-    def _parts(self, shards: list[Path]) -> Iterator[InteractionLog]:
+    def _parts(self, shards: list[Path]) -> Iterator[LogPart]:
         rows = max(1, self.memory_mb * 2**20 // _BYTES_A_ROW)
         for shard in shards:
             sieve, kept = self._sieve(shard), 0
             for table in read_batches(shard, self._names.values(), rows):
                 part = usable_interactions(table, sieve, **self._names, required=self._asked)
                 sieve.go_on(len(table))
-                kept += len(part)
+                kept += len(part.users)
                 yield part
             sieve.finish(kept)
 

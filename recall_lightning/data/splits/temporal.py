@@ -57,7 +57,7 @@ def temporal(
             "lies between. Give data.splits.validation_from and test_from, or another share"
         )
     train = interactions.taken(lambda block: np.flatnonzero(_times(block) < first))
-    trained = np.bincount(train.items, minlength=n_items) > 0
+    trained = train.item_counts(n_items) > 0
 
     test, apart = _part(interactions, second, None, trained)
     new_items, _ = _part(interactions, second, None, ~trained)
