@@ -45,7 +45,7 @@ def data_fingerprint(data: RecallDataModule, *more: Cases) -> str:
     """A hash of all that a contender can see: texts, tokens' limits, the training part and the cases, `more` too."""
     digest = hashlib.blake2b(digest_size=16)
 
-    def add(part: bytes | NDArray[np.uint8]) -> None:
+    def add(part: Any) -> None:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
 
@@ -65,7 +65,7 @@ def _add_cases(add: Any, cases: Cases) -> None:
         add(_bytes(array))
 
 
-def _bytes(array: NDArray[Any] | None) -> bytes | NDArray[np.uint8]:
+def _bytes(array: NDArray[Any] | None) -> Any:
     """An array's bytes where they are: it may be mapped from a file that memory can't hold."""
     return b"" if array is None else np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
