@@ -3,11 +3,11 @@
     python scripts/bench_stream.py [--rows 20000000] [--users 200000] [--items 20000] [--memory-mb 512] [--shards-alone]
 
 Generates interactions in a temporary folder (`--folder` says where), as shards of a million rows and as one file of the
-same rows, and runs both, in turn and each in processes of its own on one core: `RecallDataModule.setup` with an empty
-cache and again with what the first left there, then the training loader's batches (64 users of up to 50 items, tokens
-included) and the validation's, several times. Memory is what the process holds by itself at its peak (RssAnon), beyond
-what its libraries took: pages of mapped files, which the system takes back as it likes, are left out. With
-`--shards-alone` the table, which may not fit, is neither made nor read.
+same rows. `RecallDataModule.setup` runs in a process of its own on one core, with an empty cache and again with what
+the first left there; then one process that has both takes batches of training (64 users of up to 50 items, tokens
+included) and of validation, in turn. Memory is what a process holds by itself at its peak (RssAnon), beyond what its
+libraries took: pages of mapped files, which the system takes back as it likes, are left out. With `--shards-alone` the
+table, which may not fit, is neither made nor read.
 """
 
 import argparse
@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-REPEATS, BATCHES = 5, 100
+REPEATS, BATCHES = 9, 100
 SHARD = 1_000_000
-RUN = """
+READ = """
 import itertools, json, os, sys, threading, time
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
@@ -34,8 +34,17 @@ import torch
 from recall_lightning import RecallDataModule, Tabular
 
 torch.set_num_threads(1)
-interactions, items, encoder, cache, memory_mb, repeats, batches = sys.argv[1:]
+items, encoder, memory_mb, *sources = sys.argv[1:]
 
+def read(interactions, cache):
+    reader = Tabular(interactions, items, memory_mb=int(memory_mb))
+    data = RecallDataModule(reader, "{title}", encoder, cache_dir=cache, eval_batch_size=64)
+    data.setup()
+    return data
+"""
+SETUP = (
+    READ
+    + """
 def held():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
@@ -48,23 +57,34 @@ def watch():
 at_first = held()
 peaks = [at_first]
 threading.Thread(target=watch, daemon=True).start()
-data = RecallDataModule(Tabular(interactions, items, memory_mb=int(memory_mb)), "{title}", encoder, cache_dir=cache,
-                        eval_batch_size=64)
-started = time.perf_counter()
-data.setup()
-told = {"setup": time.perf_counter() - started, "setup_mib": peaks[0] - at_first, "kept_mib": held() - at_first,
-        "rows": len(data.interactions), "users": data.interactions.n_users}
-for name, loader in [("training", data.train_dataloader()), ("validation", data.val_dataloader())]:
-    told[name] = []
-    for epoch in range(int(repeats)):
-        if name == "training":
-            loader.sampler.set_epoch(epoch)
-        started = time.perf_counter()
-        n = sum(1 for _ in itertools.islice(loader, int(batches)))
-        told[name].append(n / (time.perf_counter() - started))
-told["peak_mib"] = peaks[0] - at_first
-print(json.dumps(told))
+wall, cpu = time.perf_counter(), time.process_time()
+data = read(*sources)
+told = {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "rows": len(data.interactions)}
+print(json.dumps(told | {"peak_mib": peaks[0] - at_first, "kept_mib": held() - at_first}))
 """
+)
+TAKE = (
+    READ
+    + f"""
+rates = {{}}
+loaders = []
+for source in zip(sources[::2], sources[1::2]):
+    data = read(*source)
+    loaders.append({{"training": data.train_dataloader(), "validation": data.val_dataloader()}})
+for part in ("training", "validation"):
+    rates[part] = [[] for _ in loaders]
+    for repeat in range({REPEATS}):
+        for loader, taken in zip(loaders, rates[part]):
+            if part == "training":
+                loader[part].sampler.set_epoch(repeat)
+            batches = iter(loader[part])
+            next(batches)  # the order of an epoch is drawn with the first
+            started = time.perf_counter()
+            n = sum(1 for _ in itertools.islice(batches, {BATCHES}))
+            taken.append(n / (time.perf_counter() - started))
+print(json.dumps(rates))
+"""
+)
 
 
 def main() -> None:
@@ -87,28 +107,25 @@ def main() -> None:
             f"shards of {size:,.0f} MiB; items and times of all rows are {asked.rows * 16 / 2**20:,.0f} MiB in memory"
         )
         for cached in (False, True):
-            results = {source: measured(folder, source, asked.memory_mb) for source in sources}
-            print(f"\n{'from the cache' if cached else 'empty cache'}")
-            for source, told in results.items():
-                print(f"  {source}: {told['rows']:,} interactions of {told['users']:,} users")
+            print(f"\nsetup, {'from the cache' if cached else 'empty cache'}")
+            results = [run(SETUP, folder, asked.memory_mb, source) for source in sources]
+            for source, told in zip(sources, results, strict=True):
                 print(
-                    f"    setup {told['setup']:.1f} s ({asked.rows / told['setup']:,.0f} rows/s), peak memory "
-                    f"{told['setup_mib']:,.0f} MiB, after it {told['kept_mib']:,.0f}; of all {told['peak_mib']:,.0f}"
+                    f"  {source}: {told['rows']:,} interactions, {told['seconds']:.1f} s ({told['cpu']:.1f} s of CPU, "
+                    f"{asked.rows / told['cpu']:,.0f} rows a second of it), peak memory {told['peak_mib']:,.0f} MiB, "
+                    f"{told['kept_mib']:,.0f} after it"
                 )
-                for part in ("training", "validation"):
-                    rates = told[part]
-                    print(
-                        f"    {part} batches/s: first {rates[0]:.0f}, median {statistics.median(rates):.0f} "
-                        f"({min(rates):.0f} to {max(rates):.0f})"
-                    )
             if len(results) == 2:
-                shards, table = results.values()
-                print(
-                    f"  shards / table: setup's time {shards['setup'] / table['setup']:.2f}, memory "
-                    f"{shards['peak_mib'] / table['peak_mib']:.3f}, training batches/s "
-                    f"{statistics.median(shards['training']) / statistics.median(table['training']):.2f}, validation "
-                    f"{statistics.median(shards['validation']) / statistics.median(table['validation']):.2f}"
-                )
+                shards, table = results
+                print(f"  shards / table: {', '.join(f'{k} {shards[k] / table[k]:.2f}' for k in ('cpu', 'peak_mib'))}")
+        for part, rates in run(TAKE, folder, asked.memory_mb, *sources).items():
+            print(f"\n{part}, batches/s")
+            medians = [statistics.median(taken) for taken in rates]
+            for source, taken, median in zip(sources, rates, medians, strict=True):
+                print(f"  {source}: {median:.0f} ({min(taken):.0f} to {max(taken):.0f})")
+            if len(medians) == 2:
+                ratios = [ours / theirs for ours, theirs in zip(*rates, strict=True)]
+                print(f"  shards / table: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         kept = sum(file.stat().st_size for file in (folder / "cache-shards").rglob("*") if file.is_file())
         print(f"\nthe cache of the shards takes {kept / 2**20:,.0f} MiB")
 
@@ -146,12 +163,13 @@ def encoder(folder: Path) -> None:
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
 
 
-def measured(folder: Path, source: str, memory_mb: int) -> dict:
-    """What a process of its own tells of one source."""
+def run(code: str, folder: Path, memory_mb: int, *sources: str) -> dict:
+    """What a process of its own tells of one source or both."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    cache = folder / f"cache-{source.partition('.')[0]}"
-    arguments = [folder / source, folder / "items.csv", folder / "encoder", cache, memory_mb, REPEATS, BATCHES]
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
+    arguments = [folder / "items.csv", folder / "encoder", memory_mb]
+    for source in sources:
+        arguments += [folder / source, folder / f"cache-{source.partition('.')[0]}"]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(ran.stdout.splitlines()[-1])
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recall_lightning.data.ragged import Ints
+from recall_lightning.data.ragged import Ints, offsets_of
 
 _BYTES_A_ROW = 200  # what sorting takes at its peak: ids, times, three keys, and numpy's copies of them
 
@@ -79,9 +79,7 @@ class Spill:
     def __init__(self, room: Room, n_buckets: int) -> None:
         self.n_buckets = n_buckets
         self._file = _file_in(room)
-        self._added: list[
-            tuple[NDArray[np.int32], list[tuple[int, np.dtype[Any]]]]
-        ] = []  # where buckets end; each column's place
+        self._added: list[tuple[Ints, list[tuple[int, np.dtype[Any]]]]] = []  # bounds of buckets, places of columns
 
     def add(self, buckets: Ints, *columns: NDArray[Any]) -> None:
         """Put rows aside.
@@ -90,13 +88,12 @@ class Spill:
             buckets: `(n,)` the bucket of each.
             columns: `(n,)` each, as many in every call; types may change from call to call.
         """
-        order = np.argsort(buckets, kind="stable")
+        order = np.argsort(buckets.astype(np.min_scalar_type(self.n_buckets)), kind="stable")  # few bits: a radix sort
         places = []
         for column in columns:
             places.append((self._file.tell(), column.dtype))
             self._file.write(column[order].data)
-        bounds = np.searchsorted(buckets, np.arange(self.n_buckets + 1), sorter=order)
-        self._added.append((bounds.astype(np.int32), places))
+        self._added.append((offsets_of(np.bincount(buckets, minlength=self.n_buckets)), places))
 
     def read(self, bucket: int) -> list[NDArray[Any]]:
         """The columns of one bucket, rows in the order in which they came; of the type that holds all of them."""

@@ -134,7 +134,7 @@ def _grouped(passed: _Passed, ties: Ties, room: Room) -> tuple[Interactions, NDA
     made, n_rows = Columns(passed.times, room), Growing(room, np.int32)
     for bucket in range(passed.spill.n_buckets):
         codes, items, *more = passed.spill.read(bucket)
-        times = more[0] if more else None
+        times = more[0].astype(passed.times, copy=False) if more else None  # large whole seconds else sort otherwise
         tied = tie_keys(passed.user_keys, passed.item_keys, codes, items) if ties == "shuffle" else None
         users = rank[codes]
         kept = in_order(users, items, times, tied, n_items, passed.filters.repeats)
