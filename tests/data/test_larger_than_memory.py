@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-ROWS, USERS, ITEMS = 9_000_000, 50_000, 1_000
-SPARE = 48  # MiB that the process may take beyond what its libraries and a model take
+ROWS, USERS, ITEMS = 11_000_000, 50_000, 1_000
+SPARE = 64  # MiB that the process may take beyond what its libraries and a model take
 ARRAYS = ROWS * 16 / 2**20  # MiB of items and times alone
 
 pytestmark = pytest.mark.skipif(
@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
 def run(folder, name, encoder, cache):
     # Arrow's own pool reserves a GiB before anything is limited, and malloc would keep what the first run gives back
     environment = os.environ | {
-        "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "262144",
+        "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536",
     }  # fmt: skip
     arguments = [folder / "few", folder / name, folder / "items.csv", encoder, cache, SPARE]
     return subprocess.run(
