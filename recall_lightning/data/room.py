@@ -4,6 +4,7 @@ The files have no name, so nothing is left of them however a run ends: they are 
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -97,15 +98,16 @@ class Spill:
 
     def read(self, bucket: int) -> list[NDArray[Any]]:
         """The columns of one bucket, rows in the order in which they came; of the type that holds all of them."""
+        return [np.concatenate(pieces) for pieces in zip(*self.pieces(bucket), strict=True)]
+
+    def pieces(self, bucket: int) -> Iterator[list[NDArray[Any]]]:
+        """What each call of `add` put into a bucket, mapped: for a bucket that memory might not hold after all."""
         self._file.flush()
         size = self._file.tell()
         data = np.asarray(np.memmap(self._file, np.uint8, "r")) if size else np.empty(0, np.uint8)
-        pieces: list[list[NDArray[Any]]] = [[] for _ in self._added[0][1]]
         for bounds, places in self._added:
             start, stop = bounds[bucket : bucket + 2].tolist()
-            for column, (at, dtype) in zip(pieces, places, strict=True):
-                column.append(data[at + start * dtype.itemsize : at + stop * dtype.itemsize].view(dtype))
-        return [np.concatenate(column) for column in pieces]
+            yield [data[at + start * kind.itemsize : at + stop * kind.itemsize].view(kind) for at, kind in places]
 
 
 def _file_in(room: Room) -> IO[bytes]:

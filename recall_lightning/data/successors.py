@@ -132,8 +132,12 @@ def _counted(train: Interactions, n_items: int, window: int, *, both_ways: bool)
         return
     spill = _spilled(train, train.room, n_items, window, both_ways=both_ways)
     for bucket in range(spill.n_buckets):
-        keys, counts = spill.read(bucket)
-        keys, counts = _added([(keys, counts)])
+        parts: list[tuple[NDArray[Any], NDArray[Any]]] = [(np.zeros(0, np.int64), np.zeros(0))]
+        for keys, counts in spill.pieces(bucket):  # a popular item's pairs may be more than memory holds
+            parts.append((keys, counts))
+            if sum(len(keys) for keys, _ in parts[1:]) > max(len(parts[0][0]), train.room.rows):
+                parts = [_added(parts)]
+        keys, counts = _added(parts)
         distance, keys = np.divmod(keys, n_items**2)
         keys, counts = _added([(keys, counts / np.maximum(distance, 1))])  # by rising distance, as in memory
         rows, columns = np.divmod(keys, n_items)
