@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recall_lightning.baselines.base import Contender
 from recall_lightning.baselines.evaluate import Rankings
@@ -44,7 +45,7 @@ def data_fingerprint(data: RecallDataModule, *more: Cases) -> str:
     """A hash of all that a contender can see: texts, tokens' limits, the training part and the cases, `more` too."""
     digest = hashlib.blake2b(digest_size=16)
 
-    def add(part: bytes) -> None:
+    def add(part: Any) -> None:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
 
@@ -53,7 +54,7 @@ def data_fingerprint(data: RecallDataModule, *more: Cases) -> str:
     add(f"{data.max_text_tokens} {data.splits}".encode())
     train = data.split.train
     for array in (train.items, train.offsets, train.times, data.split.held_items):
-        add(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        add(_bytes(array))
     for cases in [data.split.validation, data.split.test, *data.split.apart.values(), *more]:
         _add_cases(add, cases)
     return digest.hexdigest()
@@ -61,7 +62,12 @@ def data_fingerprint(data: RecallDataModule, *more: Cases) -> str:
 
 def _add_cases(add: Any, cases: Cases) -> None:
     for array in (cases.interactions.items, cases.history, cases.targets, cases.known, cases.among):
-        add(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        add(_bytes(array))
+
+
+def _bytes(array: NDArray[Any] | None) -> Any:
+    """An array's bytes where they are: it may be mapped from a file that memory can't hold."""
+    return b"" if array is None else np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 class Cache:

@@ -48,7 +48,7 @@ def _source_problems(data: "RecallDataModule") -> list[str]:
 
     problems = []
     looks: list[Callable[[], object]] = [
-        data.reader.read_interactions,
+        lambda: _read_interactions(data),
         lambda: data.reader.read_items(data.text),
         data.reader.read_users,
         lambda: load_tokenizer(data.encoder),
@@ -61,14 +61,22 @@ def _source_problems(data: "RecallDataModule") -> list[str]:
     return problems
 
 
+def _read_interactions(data: "RecallDataModule") -> None:
+    """Read them for what is wrong with them alone."""
+    in_parts = data.reader.in_parts()
+    if in_parts is None:
+        data.reader.read_interactions()
+    else:
+        for _ in in_parts.parts():
+            pass
+
+
 def _rows(data: "RecallDataModule") -> list[str]:
     """Print what was read and kept; what to know of it."""
-    import numpy as np
-
     from recall_lightning.cli.histogram import print_histogram
 
     prepared, made = data.prepared, data.interactions
-    n_met = len(np.unique(made.items))
+    n_met = int((made.item_counts(len(data.catalogue)) > 0).sum())
     print(f"{made.n_users:,} users, {len(data.catalogue):,} items, {len(made):,} interactions")
     density = len(made) / max(1, made.n_users * len(data.catalogue))
     print(f"  {density:.3%} of all pairs; {len(data.catalogue) - n_met:,} items were never met")
@@ -109,11 +117,16 @@ def _tied_share(data: "RecallDataModule") -> float:
     made = data.interactions
     if made.times is None:
         return 1.0
-    same = (made.times[1:] == made.times[:-1]) & (made.users[1:] == made.users[:-1])
-    tied = np.zeros(len(made), bool)
-    tied[1:] |= same
-    tied[:-1] |= same
-    return float(tied.mean())
+    n_tied = 0
+    for block in made.blocks():
+        times, users = block.part.times, block.part.users
+        assert times is not None
+        same = (times[1:] == times[:-1]) & (users[1:] == users[:-1])
+        tied = np.zeros(len(users), bool)
+        tied[1:] |= same
+        tied[:-1] |= same
+        n_tied += int(tied.sum())
+    return n_tied / max(1, len(made))
 
 
 def _texts(data: "RecallDataModule") -> list[str]:

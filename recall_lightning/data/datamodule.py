@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerBase
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.interactions import Interactions, Repeats, Ties
-from recall_lightning.data.prepared import prepare
+from recall_lightning.data.preparing import prepare
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader
+from recall_lightning.data.room import Growing
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
 from recall_lightning.data.splits import Cases, Split, Splits
 from recall_lightning.data.tokens import Tokens, tokenize
@@ -153,7 +154,7 @@ class RecallDataModule(L.LightningDataModule):
         self.tokens: Tokens = tokenize(
             self.catalogue.texts, self.tokenizer, max_tokens=self.max_text_tokens, cache_dir=self.cache_dir
         )
-        self.counts: Ints = np.bincount(self.split.train.items, minlength=len(self.catalogue))
+        self.counts: Ints = self.split.train.item_counts(len(self.catalogue))
         self.sequences = sequences(self.split.train, self.max_history)
         self._read = True
         log.info(
@@ -274,14 +275,18 @@ def sequences(train: Interactions, max_history: int) -> Ints:
         `(sequences, 2)` int64 spans of rows: all but the last are history, all but the first are targets. Neighbours
         of one user share a row, so each interaction but a user's first is a target exactly once.
     """
-    pairs = np.maximum(train.lengths - 1, 0)  # (history, target) pairs of each user
-    cuts = -(-pairs // max_history)
-    users = np.repeat(np.arange(train.n_users), cuts)
-    nth = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)
-    # counted from the newest pair, so that a short remainder is the oldest part
-    stops = train.offsets[1:][users] - (cuts[users] - 1 - nth) * max_history
-    starts = np.maximum(train.offsets[:-1][users], stops - max_history - 1)
-    return np.stack([starts, stops], 1)
+    made = Growing(train.room, np.int64)
+    for block in train.blocks():
+        offsets = train.offsets[block.users.start : block.users.stop + 1]
+        pairs = np.maximum(block.part.lengths - 1, 0)  # (history, target) pairs of each user
+        cuts = -(-pairs // max_history)
+        users = np.repeat(np.arange(len(cuts)), cuts)
+        nth = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+        # counted from the newest pair, so that a short remainder is the oldest part
+        stops = offsets[1:][users] - (cuts[users] - 1 - nth) * max_history
+        starts = np.maximum(offsets[:-1][users], stops - max_history - 1)
+        made.append(np.stack([starts, stops], 1).ravel())
+    return made.whole().reshape(-1, 2)
 
 
 def default_cache_dir() -> Path:

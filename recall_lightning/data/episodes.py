@@ -128,6 +128,10 @@ def episode_spans(train: Interactions, config: EpisodeConfig) -> Ints:
 
 def episode_counts(train: Interactions, config: EpisodeConfig, n_items: int) -> Ints:
     """`(items,)` int64: interactions of each item within reach of an episode."""
-    place = np.arange(len(train)) - np.repeat(train.offsets[:-1], train.lengths)
     reach = config.latest_start + config.max_support + config.n_queries
-    return np.bincount(train.items[place < reach], minlength=n_items)
+    counts = np.zeros(n_items, np.int64)
+    for block in train.blocks():
+        part = block.part
+        place = np.arange(len(part)) - np.repeat(part.offsets[:-1], part.lengths)
+        counts += np.bincount(part.items[place < reach], minlength=n_items)
+    return counts

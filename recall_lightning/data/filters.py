@@ -1,8 +1,8 @@
 """Filters: which interactions count at all, before anything is split."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -70,46 +70,84 @@ class Filters:
         Raises:
             InputError: if a filter needs what the log doesn't have, or nothing is left.
         """
-        counts: dict[str, int] = {}
-        keep = np.ones(len(log), bool)
-
-        def apply(name: str, passes: Callable[[], Keep]) -> None:
-            nonlocal keep
-            before = int(keep.sum())
-            keep = keep & passes()
-            if before - int(keep.sum()):
-                counts[name] = before - int(keep.sum())
-
-        if self.min_weight is not None:
-            least, weights = self.min_weight, log.weights
-            if weights is None:
-                raise InputError(f"data.min_weight: {log.source} has no weights. Add a column, or drop the key")
-            apply(f"weight below {least:g}", lambda: weights >= least)
-        for key in ("since", "until"):
-            if getattr(self, key) is None:
-                continue
-            cut, times = moment(getattr(self, key), f"data.{key}"), log.times
-            if times is None:
-                raise InputError(f"data.{key}: {log.source} has no times. Add a column, or drop the key")
-            name, passes = ("before", np.greater_equal) if key == "since" else ("not before", np.less)
-            apply(f"{name} {getattr(self, key)}", partial(passes, times, cut))
-        if self.missing_text == "drop":
-            known = np.array([catalogue.row(item) >= 0 for item in log.item_ids], bool)
-            apply(f"without text for their item ({int((~known).sum()):,} items)", lambda: known[log.items])
-        if self.min_interactions > 1 or self.min_users > 1:
-            name = f"outside the core of {self.min_interactions} items a user, {self.min_users} users an item"
-            apply(name, lambda: core(log, keep, self.min_interactions, self.min_users))
+        known = np.array([catalogue.row(item) >= 0 for item in log.item_ids], bool)
+        keep, counts = self.rows(log, known)
+        if self.has_core:
+            inside = core(log, keep, self.min_interactions, self.min_users)
+            counts["core"] = int(keep.sum() - inside.sum())
+            keep = inside
+        left_out = self.named(counts, int((~known).sum()))
         if not keep.any():
-            raise InputError(
-                f"{log.source}: no user is left of {len(log.user_ids)} after filtering ({_told(counts)}). Lower "
-                "data.min_weight, min_interactions or min_users, move since or until, or see to the items' texts"
-            )
+            raise self.nothing_left(log.source, len(log.user_ids), left_out)
         log = log if keep.all() else log.select(keep)
         if self.catalogue_items == "interacted":
             left = np.bincount(log.items, minlength=len(log.item_ids)) > 0
             met = {item for item, is_left in zip(log.item_ids, left.tolist(), strict=True) if is_left}
             catalogue = catalogue.select([row for row, item in enumerate(catalogue.ids) if item in met])
-        return log, catalogue, counts
+        return log, catalogue, left_out
+
+    def rows(self, log: InteractionLog, known: Keep) -> tuple[Keep, Counter[str]]:
+        """Apply the filters that look at each row by itself: all but the core.
+
+        Args:
+            log: as read, or a part of it.
+            known: `(distinct items,)` whether the catalogue has the log's items.
+
+        Returns:
+            `(rows,)` which rows pass, and how many each filter left out, by its key.
+
+        Raises:
+            InputError: if a filter needs what the log doesn't have.
+        """
+        keep, counts = np.ones(len(log), bool), Counter[str]()
+
+        def apply(key: str, passes: Keep) -> None:
+            nonlocal keep
+            counts[key] = int((keep & ~passes).sum())
+            keep = keep & passes
+
+        if self.min_weight is not None:
+            if log.weights is None:
+                raise InputError(f"data.min_weight: {log.source} has no weights. Add a column, or drop the key")
+            apply("min_weight", log.weights >= self.min_weight)
+        for key, passes in (("since", np.greater_equal), ("until", np.less)):
+            if getattr(self, key) is None:
+                continue
+            if log.times is None:
+                raise InputError(f"data.{key}: {log.source} has no times. Add a column, or drop the key")
+            apply(key, passes(log.times, moment(getattr(self, key), f"data.{key}")))
+        if self.missing_text == "drop":
+            apply("missing_text", known[log.items])
+        return keep, counts
+
+    @property
+    def has_core(self) -> bool:
+        """Whether users and items need a number of each other."""
+        return self.min_interactions > 1 or self.min_users > 1
+
+    def named(self, counts: Mapping[str, int], n_unknown: int) -> dict[str, int]:
+        """Counts that are not 0, by what a person is told, in the order of the filters.
+
+        Args:
+            counts: by key, as of `rows`; that of the k-core is `core`.
+            n_unknown: items without a text.
+        """
+        names = {
+            "min_weight": f"weight below {self.min_weight or 0:g}",
+            "since": f"before {self.since}",
+            "until": f"not before {self.until}",
+            "missing_text": f"without text for their item ({n_unknown:,} items)",
+            "core": f"outside the core of {self.min_interactions} items a user, {self.min_users} users an item",
+        }
+        return {name: counts[key] for key, name in names.items() if counts.get(key)}
+
+    def nothing_left(self, source: str, n_users: int, left_out: Mapping[str, int]) -> InputError:
+        """What a user is told where no interaction is left."""
+        told = "; ".join(f"{n:,} {name}" for name, n in left_out.items()) or "none was read"
+        return InputError(
+            f"{source}: no user is left of {n_users} after filtering ({told}). Lower data.min_weight, min_interactions "
+            "or min_users, move since or until, or see to the items' texts"
+        )
 
 
 def core(log: InteractionLog, keep: Keep, min_items: int, min_users: int) -> Keep:
@@ -135,7 +173,3 @@ def core(log: InteractionLog, keep: Keep, min_items: int, min_users: int) -> Kee
         users, items = users[enough], items[enough]
     inside: Keep = keep & np.isin(log.users * n_items + log.items, users * n_items + items)
     return inside
-
-
-def _told(counts: dict[str, int]) -> str:
-    return "; ".join(f"{n:,} {name}" for name, n in counts.items()) or "none was read"

@@ -25,14 +25,15 @@ def popularity_by_place(train: Interactions, n_items: int) -> NDArray[np.float32
         `(items + 1, windows)` float32, each column with mean 0 over the items; the last row is an item that training
         doesn't know: where its own begins, with the mean of the items' shares.
     """
-    place = np.arange(len(train)) - np.repeat(train.offsets[:-1], train.lengths)
-    share = (np.bincount(train.items, minlength=n_items) + 1) / (len(train) + n_items)
-    columns: list[NDArray[Any]] = []
-    for start, stop in WINDOWS:
-        inside = (place >= start) & (place < (len(train) if stop is None else stop))
-        counts = np.bincount(train.items[inside], minlength=n_items)
-        columns.append(np.log((counts + _WEIGHT * share) / (counts.sum() + _WEIGHT)))
-    table = np.stack(columns, 1)
+    counts = np.zeros((len(WINDOWS), n_items), np.int64)
+    for block in train.blocks():
+        part = block.part
+        place = np.arange(len(part)) - np.repeat(part.offsets[:-1], part.lengths)
+        for window, (start, stop) in enumerate(WINDOWS):
+            inside = (place >= start) & (place < (len(part) if stop is None else stop))
+            counts[window] += np.bincount(part.items[inside], minlength=n_items)
+    share = (train.item_counts(n_items) + 1) / (len(train) + n_items)
+    table: NDArray[Any] = np.stack([np.log((of + _WEIGHT * share) / (of.sum() + _WEIGHT)) for of in counts], 1)
     table -= table.mean(0)
     new = np.log(np.exp(table).mean(0, keepdims=True))
     return np.concatenate([table, new]).astype(np.float32)

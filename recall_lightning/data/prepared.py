@@ -1,10 +1,9 @@
-"""Prepared data: what reading, filtering and grouping came to, kept on disk by the content of all that it came of."""
+"""Prepared data: what reading, filtering and grouping came to, and how it is kept on disk."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.filters import Filters
-from recall_lightning.data.interactions import Interactions, Ties, group_by_user
+from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import offsets_of
-from recall_lightning.data.readers.base import Reader
-from recall_lightning.whole import written_whole
-
-VERSION = 2  # raise it where equal files come to be read otherwise
+from recall_lightning.data.room import Room
+from recall_lightning.whole import folder_written_whole, written_whole
 
 
 @dataclass(frozen=True)
@@ -47,80 +43,66 @@ class Prepared:
     n_without_text: int
 
 
-def prepare(
-    reader: Reader, template: str, filters: Filters, ties: Ties, seed: int, cache_dir: Path | None = None
-) -> Prepared:
-    """Read, filter and group, or take what was kept of the same.
+def keep(made: Prepared, path: Path) -> None:
+    """Write prepared data, whole or not at all: a file, or, where its interactions are mapped, a folder."""
+    if made.interactions.room is None:
+        with written_whole(path) as file:
+            np.savez(file, items=made.interactions.items.astype(np.int32), **_times(made), **_rest(made))
+        return
+    with folder_written_whole(path) as folder:
+        for name, column in {"items": made.interactions.items, **_times(made)}.items():
+            np.save(folder / f"{name}.npy", column)
+        np.savez(folder / "rest.npz", **_rest(made))
+
+
+def kept(path: Path, template: str, room: Room | None = None) -> Prepared:
+    """Read what `keep` has written.
 
     Args:
-        reader: of the files.
+        path: the file or the folder.
         template: of the items' texts.
-        filters: what counts.
-        ties: what orders a user's interactions at the same time.
-        seed: of the hashes.
-        cache_dir: folder of the cache, None for none. A file there is named by the hash of the files' bytes and of
-            every setting, and written whole or not at all.
-
-    Raises:
-        InputError: if a file, a row or an option can't be used.
+        room: None for a file; of a folder, where to put what is made of its interactions, which stay on disk.
     """
-    path = None
-    if cache_dir is not None:
-        settings = {"version": VERSION, "reader": reader.recipe(), "template": template, "filters": asdict(filters),
-                    "ties": ties, "seed": seed}  # fmt: skip
-        path = cache_dir / f"prepared-{_fingerprint(reader, settings)}.npz"
-        if path.is_file():
-            return _read(path, template)
-    log, described = reader.read_interactions(), reader.read_items(template)
-    broken = [str(kind) for kind in reader.broken]
-    kept, catalogue, left_out = filters.apply(log, described)
-    interactions = group_by_user(kept, catalogue.ids, ties=ties, seed=seed, repeats=filters.repeats)
-    mute = np.array([described.row(item) < 0 for item in log.item_ids], bool)
-    made = Prepared(
-        interactions, catalogue, len(log), left_out, broken, len(kept) - len(interactions), len(mute), int(mute.sum()),
-        int(mute[log.items].sum()),
-    )  # fmt: skip
-    if path is not None:
-        _write(made, path)
-    return made
+    with np.load(path if room is None else path / "rest.npz", allow_pickle=False) as archive:
+        told = json.loads(str(archive["told"]))
+        lists = {
+            name: _unpacked(archive[f"{name}/bytes"], archive[f"{name}/offsets"])
+            for name in ("user_ids", "ids", "texts", "titles")
+        }
+        offsets = archive["offsets"]
+        if room is None:
+            items, times = archive["items"].astype(np.int64), archive.get("times")
+        else:
+            items = _mapped(path / "items.npy")
+            times = _mapped(path / "times.npy") if (path / "times.npy").is_file() else None
+    grouped = Interactions(lists.pop("user_ids"), items, times, offsets, room)
+    return Prepared(grouped, Catalogue(template=template, **lists), **told)
 
 
-def _fingerprint(reader: Reader, settings: dict[str, Any]) -> str:
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16)
-    for path in reader.files():
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def _times(made: Prepared) -> dict[str, NDArray[Any]]:
+    return {} if made.interactions.times is None else {"times": made.interactions.times}
 
 
-def _write(made: Prepared, path: Path) -> None:
-    grouped, catalogue = made.interactions, made.catalogue
+def _rest(made: Prepared) -> dict[str, Any]:
+    """All but the columns of the interactions."""
+    catalogue = made.catalogue
     told = {
         "n_read": made.n_read, "left_out": made.left_out, "broken": made.broken, "n_repeated": made.n_repeated,
         "n_items_read": made.n_items_read, "n_items_without_text": made.n_items_without_text,
         "n_without_text": made.n_without_text,
     }  # fmt: skip
-    arrays: dict[str, Any] = {"items": grouped.items.astype(np.int32), "offsets": grouped.offsets}
-    if grouped.times is not None:
-        arrays["times"] = grouped.times
-    lists = {"user_ids": grouped.user_ids, "ids": catalogue.ids, "texts": catalogue.texts, "titles": catalogue.titles}
+    arrays: dict[str, Any] = {"told": json.dumps(told), "offsets": made.interactions.offsets}
+    lists = {
+        "user_ids": made.interactions.user_ids, "ids": catalogue.ids, "texts": catalogue.texts,
+        "titles": catalogue.titles,
+    }  # fmt: skip
     for name, strings in lists.items():
         arrays[f"{name}/bytes"], arrays[f"{name}/offsets"] = _packed(strings)
-    with written_whole(path) as file:
-        np.savez(file, told=json.dumps(told), **arrays)
+    return arrays
 
 
-def _read(path: Path, template: str) -> Prepared:
-    with np.load(path, allow_pickle=False) as kept:
-        told = json.loads(str(kept["told"]))
-        lists = {
-            name: _unpacked(kept[f"{name}/bytes"], kept[f"{name}/offsets"])
-            for name in ("user_ids", "ids", "texts", "titles")
-        }
-        times = kept.get("times")
-        grouped = Interactions(lists.pop("user_ids"), kept["items"].astype(np.int64), times, kept["offsets"])
-    return Prepared(grouped, Catalogue(template=template, **lists), **told)
+def _mapped(path: Path) -> NDArray[Any]:
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _packed(strings: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

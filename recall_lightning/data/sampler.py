@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from recall_lightning.data.ragged import Ints
 
 POOL = 32  # batches
+_LISTED = 2**16  # indices that are Python's own numbers at once: those take several times a tensor's memory
 
 
 class Keys(Dataset[Any]):
@@ -64,8 +65,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
             order = torch.cat([*(batches[i] for i in torch.randperm(len(batches), generator=generator)), last])
         order = torch.cat([order, ~order[torch.arange(len(self) * self.world_size - self.n) % self.n]])
         skip, self.skip = self.skip, 0
-        for index in order[self.rank :: self.world_size][skip:].tolist():
-            yield self.epoch, index
+        for some in torch.split(order[self.rank :: self.world_size][skip:], _LISTED):
+            for index in some.tolist():
+                yield self.epoch, index
 
 
 def counted(keys: Sequence[tuple[int, int]]) -> tuple[Ints, NDArray[np.bool_]]:

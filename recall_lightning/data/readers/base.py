@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interactions import InteractionLog, LogInParts
 from recall_lightning.data.readers.broken import BrokenRows, Sieve
 from recall_lightning.data.readers.tables import editor_line
 from recall_lightning.data.users import Users
@@ -38,6 +38,14 @@ class Reader(Recipe, ABC):
             InputError: if a file is missing or can't be used.
         """
 
+    def in_parts(self) -> LogInParts | None:
+        """All interactions, to be read part by part, where they may outgrow memory; None where they are read whole.
+
+        Raises:
+            InputError: if a file is missing or can't be used.
+        """
+        return None
+
     @abstractmethod
     def read_items(self, template: str) -> Catalogue:
         """All items, with texts by the template (see `Template`).
@@ -54,8 +62,12 @@ class Reader(Recipe, ABC):
         """
         return None
 
+    def shards(self) -> list[Path]:
+        """Files that exist and are too large to be read whole: told apart by name, size and time of change alone."""
+        return []
+
     def files(self) -> list[Path]:
-        """Files that exist and that the reader may read: all paths among its attributes, and what lies in folders."""
+        """Other files that exist and that the reader may read: paths among its attributes, and what lies in folders."""
         paths = [path for path in vars(self).values() if isinstance(path, Path)]
         inside = [file for path in paths if path.is_dir() for file in sorted(path.iterdir())]
         return [path for path in [*paths, *inside] if path.is_file()]

@@ -47,7 +47,8 @@ class Sieve:
     """Keeps the usable rows of one file and counts the others.
 
     A row is known by its place among all rows of the file, from 0. Tables may lose rows on their way, by `refuse` while
-    they are read and by `sift` after that; `line` still finds each in the file.
+    they are read and by `sift` after that; `line` still finds each in the file. A file may be read as several tables:
+    `go_on` then comes between them.
 
     Args:
         path: the file.
@@ -62,6 +63,7 @@ class Sieve:
         self._reasons: dict[str, _Refused] = {}
         self._refused: list[int] = []
         self._places: NDArray[np.int64] | None = None
+        self._before = 0  # rows of tables that were read before this one
 
     def begin(self, n_rows: int, entry: str) -> None:
         """Check that the file has any row: before its columns are looked for, as an empty file may have none.
@@ -125,6 +127,15 @@ class Sieve:
                 place += refused <= place
         return self._line_of(place)
 
+    def go_on(self, n_rows: int) -> None:
+        """Turn to the next table of the file.
+
+        Args:
+            n_rows: rows of the one that is done with, broken ones included.
+        """
+        self._before += n_rows
+        self._refused, self._places = [], None
+
     def finish(self, kept: int) -> None:
         """Sum up in `broken`, when all rows were seen.
 
@@ -155,6 +166,7 @@ class Sieve:
         return self._places
 
     def _count(self, places: NDArray[np.int64], reason: str, cure: str, what: Callable[[int], str], rows: int) -> None:
+        places = places + self._before
         if self.max_share == 0:
             raise InputError(f"{self.path}, row {self._line_of(int(places[0]))}: {what(0)}. {cure}")
         refused = self._reasons.setdefault(reason, _Refused())

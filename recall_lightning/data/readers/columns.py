@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interactions import InteractionLog, LogPart
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.entities import EMPTY_ID
 from recall_lightning.data.readers.tables import column
@@ -37,6 +37,17 @@ def interaction_log(
             empty, or a time or weight is no number.
     """
     sieve.begin(len(table), "interaction")
+    rows = usable_interactions(table, sieve, user=user, item=item, time=time, weight=weight, required=required)
+    sieve.finish(len(rows.users))
+    user_ids, users = _codes(rows.users)
+    item_ids, items = _codes(rows.items)
+    return InteractionLog(sieve.path.name, user_ids, item_ids, users, items, rows.times, rows.weights)
+
+
+def usable_interactions(
+    table: pa.Table, sieve: Sieve, *, user: str, item: str, time: str, weight: str, required: Collection[str] = ()
+) -> LogPart:
+    """As `interaction_log`, of a part of a file: the sieve isn't told where the file begins and ends."""
     for name in required:
         column(table, name, sieve.path)
     for name in (user, item):
@@ -58,10 +69,7 @@ def interaction_log(
         table = _sift_values(
             table, sieve, readable, weight, "is no number", "Write one, such as 4.5, or drop the column"
         )  # fmt: skip
-    sieve.finish(len(table))
-    user_ids, users = _codes(column(table, user, sieve.path))
-    item_ids, items = _codes(column(table, item, sieve.path))
-    return InteractionLog(sieve.path.name, user_ids, item_ids, users, items, times, weights)
+    return LogPart(column(table, user, sieve.path), column(table, item, sieve.path), times, weights)
 
 
 def _sift_values(

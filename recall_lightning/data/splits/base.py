@@ -1,13 +1,14 @@
 """What a split gives: a training part, and cases to be asked about."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recall_lightning.data.interactions import Interactions, hashes, mix
-from recall_lightning.data.ragged import Ints, offsets_of
+from recall_lightning.data.interactions import Block, Interactions, hashes, mix
+from recall_lightning.data.ragged import Ints
 
 
 @dataclass(frozen=True)
@@ -76,25 +77,20 @@ def drawn(ids: list[str], share: float, seed: int) -> tuple[NDArray[np.bool_], N
     return (position >= share) & (position < 2 * share), position < share
 
 
-def regrouped(interactions: Interactions, rows: NDArray[np.bool_], rank: Ints) -> Interactions:
-    """The rows where `rows` is true, each user's by rank, and in time order within a rank.
+def regrouped(interactions: Interactions, rank_of: Callable[[Block], NDArray[Any]]) -> Interactions:
+    """Each user's rows by rank, and in time order within a rank.
 
     Args:
         interactions: whose users keep their places.
-        rows: `(interactions,)` bool.
-        rank: `(interactions,)` int64: lower ones come first.
+        rank_of: `(rows,)` integers of a block's rows: lower ones come first, and those below 0 are left out.
     """
-    chosen = np.flatnonzero(rows)
-    users = interactions.users[chosen]
-    chosen = chosen[np.lexsort((rank[chosen], users))]  # stable
-    times = None if interactions.times is None else interactions.times[chosen]
-    lengths = np.bincount(users, minlength=interactions.n_users)
-    return Interactions(interactions.user_ids, interactions.items[chosen], times, offsets_of(lengths))
 
+    def rows_of(block: Block) -> Ints:
+        rank = rank_of(block)
+        chosen = np.flatnonzero(rank >= 0)
+        return chosen[np.lexsort((rank[chosen], block.part.users[chosen]))]  # stable
 
-def count_per_user(interactions: Interactions, rows: NDArray[np.bool_]) -> Ints:
-    """`(users,)` int64: how many of a user's rows are chosen."""
-    return np.bincount(interactions.users[rows], minlength=interactions.n_users)
+    return interactions.taken(rows_of)
 
 
 def stacked(starts: Ints, stops: Ints) -> Ints:

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.ragged import Ints
+from recall_lightning.data.ragged import Ints, spans
 from recall_lightning.data.splits.base import Cases, Split, drawn, stacked
 from recall_lightning.errors import InputError
 
@@ -65,7 +65,10 @@ def cold_users(
         )
 
     to_validate, to_test = cases(np.flatnonzero(validation), "validation"), cases(np.flatnonzero(test), "test")
-    train = interactions.select(~(validation | test)[interactions.users])
+    n_trained = np.where(validation | test, 0, interactions.lengths)
+    train = interactions.taken(
+        lambda block: spans(block.part.offsets[:-1], block.part.offsets[:-1] + n_trained[block.users])
+    )
     if not len(train):
         raise InputError("data.splits: all users are held out, none is left to train on. Lower data.splits.share")
     notes = [f"{int(validation.sum())} users held out for validation and {int(test.sum())} for the test"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.ragged import Ints
+from recall_lightning.data.ragged import Ints, spans
 from recall_lightning.data.splits.base import Cases, Split, stacked
 from recall_lightning.errors import InputError
 
@@ -24,10 +24,8 @@ def leave_last_out(interactions: Interactions) -> Split:
             f"data.splits: each of the {interactions.n_users} user(s) has one interaction, so there is none to hold "
             "back. leave_last_out needs users with two or more: give longer histories"
         )
-    held = np.minimum(lengths - 1, 2)
-    train = np.ones(len(interactions), bool)
-    train[(stop - 1)[held >= 1]] = False
-    train[(stop - 2)[held >= 2]] = False
+    held = np.clip(lengths - 1, 0, 2)
+    train = interactions.taken(lambda block: spans(block.part.offsets[:-1], block.part.offsets[1:] - held[block.users]))
 
     def last(users: Ints, back: int) -> Cases:
         target = stop[users] - back
@@ -36,9 +34,8 @@ def leave_last_out(interactions: Interactions) -> Split:
 
     test = last(np.flatnonzero(held >= 1), 1)
     notes = []
-    if interactions.times is not None:
-        newest, asked = interactions.times[train].max(), interactions.times[test.targets[:, 0]]
-        share = float((asked < newest).mean())
+    if interactions.times is not None and train.times is not None:
+        share = float((interactions.times[test.targets[:, 0]] < train.times.max()).mean())
         notes.append(
             f"{share:.0%} of the test targets are older than the newest training interaction: users are split each by "
             "their own time. Choose temporal to split all at one"
@@ -46,4 +43,4 @@ def leave_last_out(interactions: Interactions) -> Split:
     lone = int((lengths == 1).sum())
     if lone:
         notes.append(f"{lone} user(s) have a single interaction: they count in training, and are asked about nothing")
-    return Split(interactions.select(train), last(np.flatnonzero(held >= 2), 2), test, notes=tuple(notes))
+    return Split(train, last(np.flatnonzero(held >= 2), 2), test, notes=tuple(notes))

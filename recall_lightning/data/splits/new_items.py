@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recall_lightning.data.interactions import Interactions
-from recall_lightning.data.splits.base import Cases, Split, count_per_user, drawn, regrouped, stacked
+from recall_lightning.data.interactions import Block, Interactions
+from recall_lightning.data.ragged import Ints
+from recall_lightning.data.splits.base import Cases, Split, drawn, regrouped, stacked
 from recall_lightning.errors import InputError
 
 
@@ -40,7 +41,7 @@ def new_items(interactions: Interactions, item_ids: list[str], *, share: float =
     to_validate, left_out = cases(validation, "validation")
     to_test, left_out_of_test = cases(test, "test")
     left_out += left_out_of_test
-    train = interactions.select(known[interactions.items])
+    train = interactions.taken(lambda block: np.flatnonzero(known[block.part.items]))
     notes = [f"{int(validation.sum())} items held out for validation and {int(test.sum())} for the test"]
     if left_out:
         notes.append(f"{left_out} case(s) left out: the user took nothing that training knows before the new item")
@@ -49,17 +50,23 @@ def new_items(interactions: Interactions, item_ids: list[str], *, share: float =
 
 def _cases(interactions: Interactions, known: NDArray[np.bool_], new: NDArray[np.bool_]) -> tuple[Cases, int]:
     """Cases of one part, and how many users have no history before their target."""
-    rows = np.flatnonzero(new[interactions.items])
-    users, back = np.unique(interactions.users[rows][::-1], return_index=True)  # the last row of each user
-    target = rows[::-1][back]
-    trained = known[interactions.items]
-    total = np.concatenate([[0], np.cumsum(trained)])
-    n_history = total[target] - total[interactions.offsets[users]]  # trained-on rows before the target
-    asked = np.zeros(len(interactions), bool)
-    asked[target] = True
-    every = np.ones(len(interactions), bool)
-    made = regrouped(interactions, every, np.where(asked, 2, np.where(trained, 0, 1)))
-    n_others = count_per_user(interactions, ~asked)[users]
+    asked, n_history = np.zeros(interactions.n_users, bool), np.zeros(interactions.n_users, np.int64)
+
+    def rank_of(block: Block) -> Ints:
+        part, trained = block.part, known[block.part.items]
+        rows = np.flatnonzero(new[part.items])
+        users, back = np.unique(part.users[rows][::-1], return_index=True)  # the last row of each user
+        target = rows[::-1][back]
+        total = np.concatenate([[0], np.cumsum(trained)])
+        asked[block.users][users] = True
+        n_history[block.users][users] = total[target] - total[part.offsets[users]]  # trained-on rows before the target
+        rank = np.where(trained, 0, 1)
+        rank[target] = 2
+        return rank
+
+    made = regrouped(interactions, rank_of)
+    users = np.flatnonzero(asked)
+    n_history, n_others = n_history[users], made.lengths[users] - 1
     able = n_history > 0
     start = made.offsets[users]
     cases = Cases(

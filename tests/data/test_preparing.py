@@ -7,7 +7,7 @@ import pytest
 
 from recall_lightning import Tabular
 from recall_lightning.data.filters import Filters
-from recall_lightning.data.prepared import prepare
+from recall_lightning.data.preparing import prepare
 from recall_lightning.errors import InputError
 
 
