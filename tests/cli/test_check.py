@@ -1,5 +1,7 @@
 """`check`: what a user is told of their data before training."""
 
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -138,3 +140,20 @@ def test_a_histogram_counts_each_range_and_ends_with_the_last_that_has_any(capsy
     assert [line.split()[-1] for line in lines] == ["2", "0", "2", "1"]
     assert lines[0].count("█") == 40
     assert lines[3].count("█") == 20
+
+
+def test_shards_are_told_of_as_one_table_is_and_each_broken_source_by_itself(check, typed, capsys):
+    table = pyarrow.csv.read_csv(typed / "interactions.csv")
+    (typed / "shards").mkdir()
+    pq.write_table(table.slice(0, 4), typed / "shards" / "0.parquet")
+    pq.write_table(table.slice(4), typed / "shards" / "1.parquet")
+    shards = ["--data.reader.init_args.interactions", str(typed / "shards")]
+    assert check(*shards) == check()
+    (typed / "items.csv").write_text("item_id,title\n,Heat\n")
+    (typed / "shards" / "1.parquet").write_bytes(b"not Parquet")
+    with pytest.raises(SystemExit):
+        check(*shards)
+    told = capsys.readouterr()
+    assert "1.parquet: no readable Parquet file" in told.out
+    assert "items.csv, row 2: item_id is empty" in told.out
+    assert "2 problems" in told.err
