@@ -144,7 +144,8 @@ def run_trial(trial: "optuna.Trial", space: Mapping[str, Mapping[str, Any]], fla
         else:
             chosen[key] = trial.suggest_float(key, values["low"], values["high"], log=values.get("log", False))
     with tempfile.TemporaryDirectory() as folder:
-        quiet = ["--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--checkpoint.dirpath", folder]
+        quiet = ["--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--checkpoint.dirpath", folder,
+                 "--last.minutes", "null"]  # fmt: skip
         told = _program(["fit", *flags, *as_flags(chosen), *quiet])
         if told.returncode:
             raise InputError((told.stderr.strip().splitlines() or ["fit failed"])[-1])

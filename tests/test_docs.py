@@ -154,6 +154,10 @@ def test_every_command_of_a_page_parses(page, monkeypatch, capsys):
             needs = "--config" not in words and (its_own or not whole)
             given = ["--config", "configs/movielens-100k.yaml"] if needs else []
             check_keys([words[0], *given, *words[1:]])
+            goes_on = words[0] == "fit" and "--ckpt_path" in words
+            assert not (goes_on and "configs/own-data.yaml" in words), (
+                "a search is not gone on with: give its config.yaml"
+            )
             continue
         try:
             parsed = program._parse(words)

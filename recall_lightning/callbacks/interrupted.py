@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -20,7 +19,7 @@ class Interrupted(Callback):
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if not (stopped and trainer.training and isinstance(best, ModelCheckpoint) and best.dirpath):
             return
-        path = Path(best.dirpath) / "interrupted.ckpt"
+        path = os.path.join(best.dirpath, "interrupted.ckpt")  # which may be an address
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             sys.stderr.write(f"\nstopped; go on with --ckpt_path {os.path.relpath(path)}\n")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from recall_lightning.callbacks.stopping import Stopping
 from recall_lightning.whole import written_whole
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,15 @@ class Resumed(Callback):
         best = trainer.checkpoint_callback
         if not trainer.training or not isinstance(best, ModelCheckpoint) or not best.dirpath:
             return
+        if "://" in str(best.dirpath):  # what isn't a file of this machine is Lightning's
+            return
         state = checkpoint["callbacks"].get(best.state_key)
         if state is None:
             return
-        former, here = Path(str(trainer.ckpt_path)).resolve().parent, Path(best.dirpath)
+        former, here = Path(str(trainer.ckpt_path)).resolve().parent, Path(best.dirpath).resolve()
         names = [os.path.relpath(path, state["dirpath"]) for path in state["best_k_models"]]
-        if not names or not all((former / name).is_file() for name in names):
+        # the first process alone writes them: on other machines they needn't be
+        if not trainer.strategy.broadcast(bool(names) and all((former / name).is_file() for name in names)):
             return  # Lightning tells that it begins to look for the best one anew
         if trainer.is_global_zero and former != here:
             for name in names:
@@ -38,12 +42,15 @@ class Resumed(Callback):
                     shutil.copyfileobj(kept, file)
             log.info("the best checkpoint so far, of %s, comes along", os.path.relpath(former))
         trainer.strategy.barrier()
-        _move(state, here)
+        _move(state, Path(best.dirpath))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.ckpt_path:
+            return
         for callback in trainer.early_stopping_callbacks:
-            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+            if isinstance(callback, Stopping) and callback.ended:
                 trainer.should_stop = True
+                log.info("early stopping had ended this run. To train on, give a higher --early_stopping.patience")
 
 
 def _move(state: dict[str, Any], here: Path) -> None:

@@ -104,6 +104,8 @@ class RecallCLI(LightningCLI):
             raise InputError(str(_first_cause(error))) from error
         settings = self.config_init[str(self.subcommand)]
         settings["weights_only"] = True  # a checkpoint is data, never code
+        if settings["ckpt_path"] == "last" and self.subcommand == "fit":
+            settings["ckpt_path"] = self._last()
         path = settings["ckpt_path"]
         if settings["method"] == "pretrain" and self.subcommand in ("test", "predict"):
             raise InputError(
@@ -128,6 +130,14 @@ class RecallCLI(LightningCLI):
             self.model = kind.restored(checkpoint, path)
             self.datamodule.tokenizer = self.model.tokenizer
 
+    def _last(self) -> str | None:
+        """The last checkpoint of the run's folder; None where there is none yet: what `--ckpt_path last` stands for."""
+        best = self.trainer.checkpoint_callback
+        if not isinstance(best, ModelCheckpoint) or not best.dirpath:
+            raise InputError("--ckpt_path last: of which folder? Give it by --checkpoint.dirpath, or the file's path")
+        path = os.path.join(best.dirpath, "last.ckpt")
+        return path if os.path.isfile(path) else None
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # and not a plugin that a config names
@@ -143,8 +153,10 @@ class RecallCLI(LightningCLI):
             print(f"best {best.monitor} {float(best.best_model_score or 0):.4f}, kept in {path}")
             if isinstance(self.model, PretrainModule):
                 self._keep_encoder(path)
-        elif best.dirpath and (last := Path(best.dirpath) / "last.ckpt").is_file():
-            print(f"not validated once; the last step is kept in {os.path.relpath(last)}")
+            return
+        for kept in self.trainer.checkpoint_callbacks:
+            if isinstance(kept, LastCheckpoint) and kept.path:
+                print(f"no best checkpoint was kept; the last step's is {os.path.relpath(kept.path)}")
 
     def _keep_encoder(self, best: str) -> None:
         """Write the encoder of the best checkpoint beside it, and say how to go on."""

@@ -104,6 +104,70 @@ def test_a_run_that_had_stopped_early_trains_no_more(capsys):
     assert f"kept in {checkpoints(1) / 'best.ckpt'}" in told[-1]
 
 
+def test_a_run_that_had_stopped_early_trains_on_with_more_patience():
+    stop = ["--early_stopping.monitor", "train/loss", "--early_stopping.mode", "max"]
+    fit("recall", *stop, "--early_stopping.patience", "1")
+    more = ["--early_stopping.patience", "5", "--ckpt_path", str(checkpoints(0) / "last.ckpt")]
+    fit("recall", *stop, *more)
+    assert read(checkpoints(1) / "last.ckpt")["epoch"] == 2
+
+
+def test_a_run_that_reached_its_threshold_trains_no_more():
+    stop = ["--early_stopping.stopping_threshold", "0", "--early_stopping.monitor", "train/loss"]
+    fit("recall", *stop, "--early_stopping.mode", "max")
+    assert read(checkpoints(0) / "last.ckpt")["epoch"] == 0
+    fit("recall", *stop, "--early_stopping.mode", "max", "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
+    assert [path.name for path in checkpoints(1).iterdir()] == ["best.ckpt"]
+
+
+def test_without_patience_a_run_ends_after_its_first_epoch_without_a_gain():
+    fit("recall", "--early_stopping.patience", "0", "--early_stopping.monitor", "train/loss", "--early_stopping.mode",
+        "max")  # fmt: skip
+    assert read(checkpoints(0) / "last.ckpt")["epoch"] == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--trainer.accumulate_grad_batches", "11"]], ids=["", "gradients gathered"])
+@pytest.mark.parametrize(
+    ("hook", "at"), [("on_train_batch_end", 24), ("on_validation_start", 2)], ids=["in an epoch", "in validation"]
+)
+def test_a_checkpoint_from_inside_an_epoch_is_gone_on_from_to_the_same_weights_and_validations(
+    hook, at, flags, monkeypatch
+):
+    # twelve batches an epoch, of which the last checkpoint is written after the tenth, or where a step ends
+    flags = [*flags, "--data.batch_size", "1", "--data.n_negatives", "4", "--last.minutes", "1e-9"]
+    flags += ["--data.splits.share", "0.1", "--trainer.limit_train_batches", "12"]
+    fit("recall", *flags, save_dir="whole")
+    with monkeypatch.context() as patch:
+        usual = command.default_callbacks
+        patch.setattr(command, "default_callbacks", lambda given: [*usual(given), Gone(hook, at)])
+        with pytest.raises(RuntimeError, match="gone"):
+            fit("recall", *flags)
+    fit("recall", *flags, "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
+    for name in ("best.ckpt", "last.ckpt"):
+        assert_equal_runs(checkpoints(1) / name, checkpoints(0, "whole") / name)
+
+
+def test_the_same_command_starts_and_goes_on_where_it_is_given_a_folder(capsys, monkeypatch):
+    flags = ["--checkpoint.dirpath", "kept", "--ckpt_path", "last"]
+    with monkeypatch.context() as patch:
+        usual = command.default_callbacks
+        patch.setattr(command, "default_callbacks", lambda given: [*usual(given), Gone("on_train_batch_end", 5)])
+        with pytest.raises(RuntimeError, match="gone"):
+            fit("recall", *flags)
+    begun = read("kept/last.ckpt")["global_step"]
+    fit("recall", *flags)
+    fit("recall", save_dir="whole")
+    assert 0 < begun < read("kept/last.ckpt")["global_step"]
+    assert_equal_runs(Path("kept/last.ckpt"), checkpoints(0, "whole") / "last.ckpt")
+    told = refusal(capsys, "fit", "--config", "recall.yaml", "--ckpt_path", "last")
+    assert "--ckpt_path last: of which folder? Give it by --checkpoint.dirpath" in told
+
+
+def test_no_last_checkpoint_is_kept_where_none_is_wanted():
+    fit("recall", "--last.minutes", "null")
+    assert [path.name for path in checkpoints(0).iterdir()] == ["best.ckpt"]
+
+
 def test_a_run_goes_on_where_its_folder_was_moved_to(folder):
     fit("recall", "--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max")
     (folder / "runs").rename(folder / "moved")

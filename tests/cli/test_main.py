@@ -258,13 +258,21 @@ def test_from_a_users_own_tables_to_recommendations(config, capsys, monkeypatch)
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+def test_early_stopping_by_a_metric_of_training_needs_no_validation(config, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    stop = ["--early_stopping.monitor", "train/loss", "--early_stopping.mode", "max", "--early_stopping.patience", "1"]
+    fit = ["fit", "--config", str(config), "--trainer.max_epochs", "5", "--checkpoint.dirpath", "kept"]
+    main([*fit, "--trainer.limit_val_batches", "0", "--early_stopping.min_delta", "1e9", *stop])
+    assert read_checkpoint(Path("kept/last.ckpt"))["epoch"] == 1
+
+
 @pytest.mark.parametrize("flags", [["--trainer.max_steps", "1"], ["--trainer.limit_val_batches", "0"]])
 def test_training_that_ends_before_it_has_validated_leaves_a_model(config, capsys, monkeypatch, flags):
     monkeypatch.chdir(config.parent)
     fit = ["fit", "--config", str(config), "--trainer.max_epochs", "2", "--data.batch_size", "1"]
     main([*fit, "--checkpoint.dirpath", "kept", *flags])
     assert [path.name for path in Path("kept").iterdir()] == ["last.ckpt"]
-    assert "not validated once; the last step is kept in kept/last.ckpt" in capsys.readouterr().out
+    assert "no best checkpoint was kept; the last step's is kept/last.ckpt" in capsys.readouterr().out
     main(["recommend", "--ckpt", "kept/last.ckpt", "--histories", "interactions.csv", "--k", "2", "--out", "one.csv"])
     assert Path("one.csv").read_text().startswith("user_id,item_id,rank,score\nann,")
 
