@@ -20,6 +20,6 @@ class Interrupted(Callback):
         if not (stopped and trainer.training and isinstance(best, ModelCheckpoint) and best.dirpath):
             return
         path = os.path.join(best.dirpath, "interrupted.ckpt")  # which may be an address
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # with all that training goes on by
         if trainer.is_global_zero:
             sys.stderr.write(f"\nstopped; go on with --ckpt_path {os.path.relpath(path)}\n")

@@ -74,7 +74,7 @@ class LastCheckpoint(Checkpoint):
             return
         began = time.monotonic()
         self.path = os.path.join(best.dirpath, "last.ckpt")  # which may be an address
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)  # with all that training goes on by
         self.written = time.monotonic()
         self.seconds = self.written - began
 

@@ -177,6 +177,11 @@ def test_a_run_goes_on_where_its_folder_was_moved_to(folder):
     assert read(checkpoints(0) / "last.ckpt")["epoch"] == 3
 
 
+def test_keeping_it_says_nothing(caplog):
+    fit("recall")
+    assert not [record for record in caplog.records if "weights_only" in record.getMessage()]
+
+
 def test_the_last_checkpoint_is_that_of_the_last_epoch_and_not_of_the_best():
     fit("recall", "--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max")
     assert [read(checkpoints(0) / f"{name}.ckpt")["epoch"] for name in ("best", "last")] == [0, 2]
