@@ -30,7 +30,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from recall_lightning import ItemTower, RecallDataModule, RecallModule, TransformerTower
 from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.modules.encoder_config import EncoderConfig
 

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.filters import Filters
-from recall_lightning.data.interactions import Interactions, Repeats, Ties
+from recall_lightning.data.grouping import Repeats, Ties
+from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.preparing import prepare
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader

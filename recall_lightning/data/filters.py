@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.data.moments import moment
 from recall_lightning.data.ragged import Ints
 from recall_lightning.errors import InputError

@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 
 from recall_lightning.data.filters import Filters
-from recall_lightning.data.interactions import Ties, group_by_user
+from recall_lightning.data.grouping import Ties, group_by_user
 from recall_lightning.data.prepared import Prepared, keep, kept
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.room import Room

@@ -16,20 +16,9 @@ from numpy.typing import NDArray
 
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.filters import Filters
-from recall_lightning.data.interactions import (
-    Block,
-    Codes,
-    Columns,
-    InteractionLog,
-    Interactions,
-    LogInParts,
-    LogPart,
-    Ties,
-    catalogue_rows,
-    hashes,
-    in_order,
-    tie_keys,
-)
+from recall_lightning.data.grouping import Ties, catalogue_rows, hashes, in_order, tie_keys
+from recall_lightning.data.interaction_log import Codes, InteractionLog, LogInParts, LogPart
+from recall_lightning.data.interactions import Block, Columns, Interactions
 from recall_lightning.data.prepared import Prepared
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.room import Growing, Room, Spill

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog, Interactions, group_by_user
+from recall_lightning.data.grouping import group_by_user
+from recall_lightning.data.interaction_log import InteractionLog
+from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.readers.tabular import read_interactions
 from recall_lightning.errors import InputError
 

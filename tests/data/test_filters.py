@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.filters import Filters, core
-from recall_lightning.data.interactions import InteractionLog, group_by_user
+from recall_lightning.data.grouping import group_by_user
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.errors import InputError
 
 ITEMS = ["alien", "brazil", "dune", "heat", "tron"]

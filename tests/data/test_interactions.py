@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_lightning.data.interactions import InteractionLog, group_by_user, hashes
+from recall_lightning.data.grouping import group_by_user, hashes
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.errors import InputError
 
 
@@ -111,7 +112,8 @@ def test_without_shuffling_users_keep_the_logs_order_also_those_left_empty():
 
 def test_orders_are_the_same_in_every_process():
     program = (
-        "from recall_lightning.data.interactions import InteractionLog, group_by_user; import numpy as np;"
+        "from recall_lightning.data.interaction_log import InteractionLog; "
+        "from recall_lightning.data.grouping import group_by_user; import numpy as np;"
         "users = np.repeat(np.arange(3), 20); items = np.tile(np.arange(20), 3);"
         "log = InteractionLog('r', ['ann', 'bob', 'cid'], [f'film {i}' for i in range(20)], users, items, users * 0);"
         "made = group_by_user(log, log.item_ids, ties='shuffle'); print(made.user_ids, made.items.tolist())"

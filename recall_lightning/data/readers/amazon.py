@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recall_lightning.data.catalogue import Catalogue, describe
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.json_values import id_of, text_of

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog, LogInParts
+from recall_lightning.data.interaction_log import InteractionLog, LogInParts
 from recall_lightning.data.readers.broken import BrokenRows, Sieve
 from recall_lightning.data.readers.tables import editor_line
 from recall_lightning.data.users import Users

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recall_lightning.data.interactions import InteractionLog, LogPart
+from recall_lightning.data.interaction_log import InteractionLog, LogPart
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.entities import EMPTY_ID
 from recall_lightning.data.readers.tables import column

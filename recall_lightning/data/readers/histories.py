@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recall_lightning.data.catalogue import Catalogue, describe
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.json_values import id_of, text_of
 from recall_lightning.errors import InputError

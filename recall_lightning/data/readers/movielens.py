@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recall_lightning.data.catalogue import Catalogue
-from recall_lightning.data.interactions import InteractionLog
+from recall_lightning.data.interaction_log import InteractionLog
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.readers.broken import Sieve
 from recall_lightning.data.readers.columns import interaction_log

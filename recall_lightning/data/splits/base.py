@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recall_lightning.data.interactions import Block, Interactions, hashes, mix
+from recall_lightning.data.grouping import hashes, mix
+from recall_lightning.data.interactions import Block, Interactions
 from recall_lightning.data.ragged import Ints
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from recall_lightning.data.interactions import InteractionLog, group_by_user
+from recall_lightning.data.grouping import group_by_user
+from recall_lightning.data.interaction_log import InteractionLog
 
 ITEMS = ["alien", "brazil", "dune", "fargo", "heat", "tron"]
 USERS = ["ann", "bob", "cid", "dee", "eve", "fay", "gus", "hal"]
