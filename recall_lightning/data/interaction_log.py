@@ -1,7 +1,8 @@
 """Interactions as files have them: row by row, in memory or part by part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,14 @@ class LogInParts:
         n_rows: rows that there are, broken ones included.
         parts: reads it: parts that follow each other.
         memory_mb: MiB that its interactions may take in memory at once.
+        files: that it is read from, told apart by path, size and time of change.
     """
 
     source: str
     n_rows: int
     parts: Callable[[], Iterator[LogPart]]
     memory_mb: int
+    files: Sequence[Path]
 
     def whole(self) -> InteractionLog:
         """All of it, in memory."""
@@ -112,7 +115,10 @@ class Codes:
         """`(n,)` int64: the number of each."""
         ids = ids.cast(pa.large_string())
         codes = pc.index_in(ids, self.ids)
-        if codes.null_count:
-            self.ids = pa.concat_arrays([self.ids, ids.filter(codes.is_null()).unique()])
-            codes = pc.index_in(ids, self.ids)
+        if codes.null_count:  # looked up among themselves: a table of all ids takes long to make
+            unknown = ids.filter(codes.is_null())
+            new = unknown.unique()
+            found = pc.add(pc.index_in(unknown, new), len(self.ids))
+            codes = pc.replace_with_mask(codes, codes.is_null(), found.cast(codes.type))
+            self.ids = pa.concat_arrays([self.ids, new])
         return np.asarray(codes.to_numpy(), np.int64)

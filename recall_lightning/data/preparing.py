@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ from filelock import FileLock
 
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.grouping import Ties, group_by_user
+from recall_lightning.data.interaction_log import LogInParts
 from recall_lightning.data.prepared import Prepared, keep, kept
 from recall_lightning.data.readers.base import Reader
 from recall_lightning.data.room import Room
 from recall_lightning.data.streaming import stream
+from recall_lightning.errors import InputError
 
 VERSION = 2  # raise it where equal files come to be read otherwise
 
@@ -49,9 +54,11 @@ def prepare(
 
     if cache_dir is None:
         return make()
-    settings = {"version": VERSION, "reader": reader.recipe(), "template": template, "filters": asdict(filters),
-                "ties": ties, "seed": seed}  # fmt: skip
-    name = f"prepared-{_fingerprint(reader, settings)}"
+    recipe = reader.recipe()
+    recipe["init_args"].pop("memory_mb", None)  # changes nothing of what comes out
+    settings = {"version": VERSION, "reader": recipe, "template": template, "filters": asdict(filters), "ties": ties,
+                "seed": seed}  # fmt: skip
+    name = f"prepared-{_fingerprint(reader, log, settings)}"
     if log is None:
         path = cache_dir / f"{name}.npz"
         if path.is_file():
@@ -60,11 +67,33 @@ def prepare(
         keep(made, path)
         return made
     path = cache_dir / name
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # several processes of a run come to be here at once: one works, the others wait
-        if not path.is_dir():
-            keep(make(), path)
+    if not path.is_dir():
+        with _alone(path):  # several processes of a run come to be here at once: one works, the others wait
+            if not path.is_dir():
+                for left in cache_dir.glob(f".{name}.*.part"):  # by a process that was killed
+                    shutil.rmtree(left)
+                keep(make(), path)
     return kept(path, template, room)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Work on a path while no other process does.
+
+    Raises:
+        InputError: if its folder can't be written to.
+    """
+    lock = FileLock(f"{path}.lock", mode=0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        why = f"{path.parent}: can't be written to ({error.strerror})"
+        raise InputError(f"{why}. Give another data.cache_dir") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _in_memory(reader: Reader, template: str, filters: Filters, ties: Ties, seed: int) -> Prepared:
@@ -79,13 +108,13 @@ def _in_memory(reader: Reader, template: str, filters: Filters, ties: Ties, seed
     )  # fmt: skip
 
 
-def _fingerprint(reader: Reader, settings: dict[str, Any]) -> str:
+def _fingerprint(reader: Reader, log: LogInParts | None, settings: dict[str, Any]) -> str:
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16)
     for path in reader.files():
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    for path in reader.shards():
+    for path in [] if log is None else log.files:  # as they are read, and no other that came meanwhile
         stat = path.stat()
         digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
+from recall_lightning.data import sampler as module
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader, counted
 
 
@@ -24,6 +25,12 @@ def test_every_index_comes_once_an_epoch(n, epoch):
     assert sorted(indices(EpochSampler(n, seed=0), epoch)) == list(range(n))
 
 
+def test_an_order_that_is_listed_piece_by_piece_is_the_same(monkeypatch):
+    whole = indices(EpochSampler(50, seed=0))
+    monkeypatch.setattr(module, "_LISTED", 7)
+    assert indices(EpochSampler(50, seed=0)) == whole
+
+
 def test_an_epochs_order_follows_from_seed_and_epoch():
     order = indices(EpochSampler(50, seed=0))
     assert indices(EpochSampler(50, seed=0)) == order != list(range(50))
@@ -32,9 +39,9 @@ def test_an_epochs_order_follows_from_seed_and_epoch():
 
 
 def test_the_epoch_goes_along_with_each_index():
-    sampler = EpochSampler(3, seed=0)
-    sampler.set_epoch(7)
-    assert {epoch for epoch, _ in sampler} == {7}
+    order = EpochSampler(3, seed=0)
+    order.set_epoch(7)
+    assert {epoch for epoch, _ in order} == {7}
 
 
 @given(st.integers(1, 40), st.integers(1, 9))

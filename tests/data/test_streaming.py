@@ -1,6 +1,7 @@
 """Interactions in shards: whatever memory may hold of them at once, they come to what one table in memory comes to."""
 
 import itertools
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
@@ -14,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recall_lightning import MovieLens, RecallDataModule, Tabular
+from recall_lightning.data import preparing
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.popularity import popularity_by_place
 from recall_lightning.data.preparing import prepare
+from recall_lightning.data.readers import tabular
 from recall_lightning.data.room import Room
 from recall_lightning.data.splits import Splits
 from recall_lightning.data.successors import neighbours, successors
@@ -134,6 +137,60 @@ def test_a_shard_that_was_written_again_or_is_new_has_all_read_anew(folder, monk
     )
     assert prepared(folder).n_read == (11 if shard == "new.parquet" else 9)  # the first shard had two rows
     assert Counting.reads == 2
+
+
+@pytest.mark.parametrize("longer", [False, True], ids=["time", "size"])
+def test_time_of_change_and_size_each_tell_a_shard_from_the_former(folder, monkeypatch, longer):
+    monkeypatch.setattr(Counting, "reads", 0)
+    prepared(folder)
+    shard = folder / "shards" / "0.parquet"
+    before = shard.stat()
+    if longer:
+        pq.write_table(pq.read_table(shard).append_column("more", [["of no interest"] * 2]), shard)
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns + (not longer)))
+    prepared(folder)
+    assert Counting.reads == 2
+
+
+def test_a_shard_that_comes_while_others_are_looked_at_is_neither_read_nor_taken_for_read(folder, monkeypatch):
+    looked = tabular.check_shards
+
+    def late(shards, columns):
+        n_rows = looked(shards, columns)
+        table = pa.table({"user_id": ["fay"] * 3, "item_id": list("abc"), "timestamp": [7] * 3})
+        pq.write_table(table, folder / "shards" / "late.parquet")
+        return n_rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tabular, "check_shards", late)
+        assert prepared(folder).n_read == 8
+    assert prepared(folder).n_read == 11
+
+
+def test_another_budget_and_a_file_beside_the_shards_change_nothing(folder, monkeypatch):
+    monkeypatch.setattr(Counting, "reads", 0)
+    prepared(folder)
+    (folder / "shards" / "_SUCCESS").write_text("")
+    reader = Counting(str(folder / "shards"), str(folder / "items.csv"), memory_mb=2)
+    prepare(reader, "{title}", Filters(), "row", 0, folder / "cache")
+    assert Counting.reads == 1
+
+
+def test_what_a_killed_process_left_is_removed_and_a_prepared_cache_needs_no_lock(folder, monkeypatch):
+    first = prepared(folder)
+    (made,) = (path for path in (folder / "cache").iterdir() if path.is_dir())
+    left = folder / "cache" / f".{made.name}.x.part"
+    made.rename(left)
+    assert prepared(folder).interactions.user_ids == first.interactions.user_ids
+    assert not left.exists()
+    monkeypatch.setattr(preparing, "FileLock", None)
+    prepared(folder)
+
+
+def test_a_cache_that_can_not_be_written_to_is_told(folder):
+    (folder / "cache").write_text("a file")
+    with pytest.raises(InputError, match=r"can't be written to .*data\.cache_dir"):
+        prepared(folder)
 
 
 def test_processes_that_start_together_prepare_once_and_share_the_files(folder, monkeypatch):

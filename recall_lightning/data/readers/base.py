@@ -62,12 +62,8 @@ class Reader(Recipe, ABC):
         """
         return None
 
-    def shards(self) -> list[Path]:
-        """Files that exist and are too large to be read whole: told apart by name, size and time of change alone."""
-        return []
-
     def files(self) -> list[Path]:
-        """Other files that exist and that the reader may read: paths among its attributes, and what lies in folders."""
+        """Files that exist and that it may read whole: paths among its attributes, and what lies in folders."""
         paths = [path for path in vars(self).values() if isinstance(path, Path)]
         inside = [file for path in paths if path.is_dir() for file in sorted(path.iterdir())]
         return [path for path in [*paths, *inside] if path.is_file()]

@@ -71,7 +71,7 @@ class Tabular(Reader):
         if shards is None:
             return None
         n_rows = check_shards(shards, self._names.values())
-        return LogInParts(self.interactions.name, n_rows, lambda: self._parts(shards), self.memory_mb)
+        return LogInParts(self.interactions.name, n_rows, lambda: self._parts(shards), self.memory_mb, shards)
 
     def _parts(self, shards: list[Path]) -> Iterator[LogPart]:
         rows = max(1, self.memory_mb * 2**20 // _BYTES_A_ROW)
@@ -84,12 +84,10 @@ class Tabular(Reader):
                 yield part
             sieve.finish(kept)
 
-    def shards(self) -> list[Path]:
-        return shards_of(self.interactions) or []
-
     def files(self) -> list[Path]:
-        shards = set(self.shards())
-        return [path for path in super().files() if path not in shards]
+        """All but those of the shards' folder."""
+        named = {self.items, self.users}
+        return [path for path in super().files() if path in named or self.interactions not in path.parents]
 
     @property
     def _names(self) -> dict[str, str]:

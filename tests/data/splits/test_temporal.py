@@ -1,5 +1,7 @@
 """temporal: one moment for all; training knows nothing of what comes at it or after it."""
 
+from importlib import import_module
+
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
@@ -91,7 +93,10 @@ def test_without_moments_the_newest_share_is_the_test_and_as_much_the_validation
     assert targets(split.test, split.apart["new items"]) == [("cid", "heat", 8), ("ann", "tron", 9)]
 
 
-def test_notes_tell_the_moments_and_who_and_what_is_apart():
+@pytest.mark.parametrize("at_once", [1, 2**16])
+def test_notes_tell_the_moments_and_who_and_what_is_apart(monkeypatch, at_once):
+    module = import_module("recall_lightning.data.splits.temporal")  # whose package has a function of this name
+    monkeypatch.setattr(module, "_CASES_AT_ONCE", at_once)
     assert cut(TABLE, validation_from=10, test_from=20).notes == (
         "validation from 10, test from 20",
         "1 user(s) appear after the test's cut: apart as 'new users'",
