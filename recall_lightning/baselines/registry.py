@@ -10,7 +10,7 @@ from recall_lightning.baselines.ials import IALS
 from recall_lightning.baselines.item_knn import ItemKNN
 from recall_lightning.baselines.markov import MarkovChain
 from recall_lightning.baselines.popularity import FirstPopularity, LastPopularity, Popularity, RecentPopularity
-from recall_lightning.baselines.sasrec import SASRec
+from recall_lightning.baselines.sasrec import SASRec, TextSASRec
 from recall_lightning.baselines.sentence_transformer import FineTunedSentenceTransformer
 from recall_lightning.baselines.text_profile import Bm25Profile, TfIdfProfile
 from recall_lightning.baselines.user_knn import UserKNN
@@ -40,6 +40,7 @@ def contenders(data: RecallDataModule) -> dict[str, Contender]:
         "encoder": EncoderProfile(data.encoder),
         "sentence-transformers": FineTunedSentenceTransformer(data.encoder),
         "sasrec": SASRec(),
+        "sasrec-text": TextSASRec(data.encoder),
     }
 
 

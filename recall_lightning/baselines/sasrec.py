@@ -1,4 +1,4 @@
-"""SASRec: a causal transformer over item ids, trained with the full softmax."""
+"""SASRec: a causal transformer over items, known by an embedding each or by their texts, with the full softmax."""
 
 import copy
 import logging
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from recall_lightning.baselines.base import Contender, UnavailableError, last_of
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
+from recall_lightning.baselines.text_vectors import encoder_digest, text_vectors
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule, sequences
 from recall_lightning.data.interactions import Interactions
@@ -20,6 +21,39 @@ from recall_lightning.data.ragged import pad, spans
 from recall_lightning.models.user_tower import TransformerTower
 
 log = logging.getLogger(__name__)
+
+
+class Embeddings(nn.Module):
+    """A trained vector an item: called, it gives them all, `(items, dim)`."""
+
+    def __init__(self, n_items: int, dim: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(n_items, dim) * dim**-0.5)
+
+    def forward(self) -> Tensor:
+        return self.vectors
+
+
+class Projected(nn.Module):
+    """Texts' fixed vectors under one trained linear map: called, it gives all items', `(items, dim)`.
+
+    Args:
+        texts: `(items, width)` float vectors.
+        known: `(items,)` bool: of these alone are the columns' mean and deviation, by which all are made alike.
+        dim: width of the result.
+    """
+
+    texts: Tensor
+
+    def __init__(self, texts: Tensor, known: Tensor, dim: int) -> None:
+        super().__init__()
+        mean, deviation = texts[known].mean(0), texts[known].std(0, correction=0)
+        self.register_buffer("texts", (texts - mean) / deviation.clamp(min=1e-6), persistent=False)
+        self.map = nn.Linear(texts.shape[1], dim)
+
+    def forward(self) -> Tensor:
+        vectors: Tensor = self.map(self.texts)
+        return vectors
 
 
 class SASRec(Contender):
@@ -74,11 +108,13 @@ class SASRec(Contender):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.held = None if held is None else torch.from_numpy(held).to(device)
         self.counts = torch.from_numpy(np.bincount(train.items, minlength=len(data.catalogue)))
-        self.items = nn.Parameter((torch.randn(len(data.catalogue), self.dim) * self.dim**-0.5).to(device))
+        self.items = self.known_by(data).to(device)
         self.tower = TransformerTower(layers=2, heads=2, dropout=self.dropout)
         self.tower.shape(self.dim, self.max_history)
         self.tower.to(device)
-        optimizer = torch.optim.Adam([self.items, *self.tower.parameters()], lr=self.learning_rate, betas=(0.9, 0.98))
+        optimizer = torch.optim.Adam(
+            [*self.items.parameters(), *self.tower.parameters()], lr=self.learning_rate, betas=(0.9, 0.98)
+        )
         cut = sequences(train, self.max_history)
         best, best_recall, best_epoch = self._weights(), -1.0, 0
         for epoch in range(1, self.max_epochs + 1):
@@ -100,28 +136,34 @@ class SASRec(Contender):
             elif epoch - best_epoch >= self.patience:
                 break
         self.settings["epochs"] = best_epoch
-        self.items.data, state = best
-        self.tower.load_state_dict(state)
+        for part, weights in zip((self.items, self.tower), best, strict=True):
+            part.load_state_dict(weights)
+
+    def known_by(self, data: RecallDataModule) -> nn.Module:
+        """What gives the items' vectors, `(items, dim)`, when called."""
+        return Embeddings(len(data.catalogue), self.dim)
 
     def score(self, batch: EvalBatch) -> Tensor:
         self.tower.eval()
-        history = last_of(batch.history, self.max_history).to(self.items.device)
-        scores = (self._users(history)[:, -1] @ self.items.T).cpu()
-        scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
+        items = self.items()
+        history = last_of(batch.history, self.max_history).to(items.device)
+        scores: Tensor = (self._users(history, items)[:, -1] @ items.T).cpu()
+        if not self.serves_new_items:
+            scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
         scores[(batch.history < 0).all(1)] = self.counts.to(scores.dtype)  # of whom nothing is known: popularity
         return scores
 
-    def _weights(self) -> tuple[Tensor, dict[str, Any]]:
-        return self.items.detach().clone(), copy.deepcopy(self.tower.state_dict())
+    def _weights(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return copy.deepcopy(self.items.state_dict()), copy.deepcopy(self.tower.state_dict())
 
-    def _users(self, history: Tensor) -> Tensor:
+    def _users(self, history: Tensor, items: Tensor) -> Tensor:
         present = history >= 0
-        users: Tensor = self.tower(self.items[history.clamp(min=0)] * present[..., None], present)
+        users: Tensor = self.tower(items[history.clamp(min=0)] * present[..., None], present)
         return users
 
     def _loss(self, history: Tensor, targets: Tensor) -> Tensor:
-        users = self._users(history)[targets >= 0]
-        logits = users @ self.items.T  # (positions, items)
+        items = self.items()
+        logits = self._users(history, items)[targets >= 0] @ items.T  # (positions, items)
         if self.held is not None:
             logits = logits.masked_fill(self.held, -torch.inf)
         return F.cross_entropy(logits, targets[targets >= 0])
@@ -139,3 +181,36 @@ class SASRec(Contender):
             history = pad(train.items[spans(starts, stops - 1)], n, fill=-1, left=True)
             targets = pad(train.items[spans(starts + 1, stops)], n, fill=-1, left=True)
             yield torch.from_numpy(history), torch.from_numpy(targets)
+
+
+class TextSASRec(SASRec):
+    """`SASRec` whose items are their texts' vectors by the untouched encoder, under a trained linear map.
+
+    So it can rank items that nobody took (the text-only kind of Hou et al., UniSRec, KDD 2022, without its
+    pretraining).
+
+    Args:
+        encoder: folder of the data's encoder.
+        **options: of `SASRec`.
+    """
+
+    name = "SASRec (text)"
+    serves_new_items = True
+
+    def __init__(self, encoder: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.encoder = encoder
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return super().identity | {"encoder": encoder_digest(self.encoder)}
+
+    def known_by(self, data: RecallDataModule) -> nn.Module:
+        """The texts' vectors, mapped.
+
+        Raises:
+            InputError: if the encoder can't be read.
+        """
+        held = data.split.held_items
+        known = torch.ones(len(data.catalogue), dtype=torch.bool) if held is None else ~torch.from_numpy(held)
+        return Projected(text_vectors(data), known, self.dim)

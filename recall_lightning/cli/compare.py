@@ -21,7 +21,7 @@ QUICK = (
     "popularity", "recent", "first", "last", "markov", "item-knn", "user-knn", "ease", "ials", "bpr", "tf-idf", "bm25",
     "encoder",
 )  # fmt: skip
-SLOW = ("sentence-transformers", "sasrec")  # here, and not where they are made, since help answers before torch loads
+SLOW = ("sentence-transformers", "sasrec", "sasrec-text")  # not where they are made: help answers before torch loads
 
 SUMMARY = "baselines and checkpoints side by side, on the config's own split and metrics"
 EXAMPLE = (

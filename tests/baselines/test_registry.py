@@ -29,7 +29,7 @@ def test_an_unknown_name_is_told_with_those_there_are(typed_data):
 
 def test_names_in_the_table_are_each_used_once(typed_data):
     names = [contender.name for contender in contenders(typed_data).values()]
-    assert len(set(names)) == len(names) == 15
+    assert len(set(names)) == len(names) == 16
 
 
 def test_a_missing_library_is_told_with_what_installs_it(typed_data, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 
 from recall_lightning.baselines.base import UnavailableError
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
-from recall_lightning.baselines.sasrec import SASRec
+from recall_lightning.baselines.sasrec import Projected, SASRec, TextSASRec
 from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import offsets_of
@@ -53,7 +53,7 @@ def test_it_stops_where_validation_no_longer_gains_and_keeps_the_best_weights(mo
     weights = []
 
     def recall(*_):
-        weights.append(made.items.detach().clone())
+        weights.append(made.items().detach().clone())
         return next(told)
 
     monkeypatch.setattr("recall_lightning.baselines.sasrec.recall_of", recall)
@@ -62,7 +62,7 @@ def test_it_stops_where_validation_no_longer_gains_and_keeps_the_best_weights(mo
     made.fit(data.split.train, data)
     assert len(weights) == 4  # the second was the best, and two more brought nothing
     assert made.settings["epochs"] == 2
-    assert torch.equal(made.items, weights[1])
+    assert torch.equal(made.items(), weights[1])
 
 
 def test_only_the_newest_items_are_seen(ask):
@@ -86,11 +86,45 @@ def test_a_held_item_gets_no_gradient():
     made = fitted(circle(held), max_epochs=1)
     torch.manual_seed(0)
     start = torch.randn(N_ITEMS, 16) * 16**-0.5
-    assert torch.equal(made.items[6], start[6])
-    assert not torch.equal(made.items[7], start[7])  # a negative, as any item of the catalogue
+    assert torch.equal(made.items()[6], start[6])
+    assert not torch.equal(made.items()[7], start[7])  # a negative, as any item of the catalogue
 
 
 def test_without_pairs_to_train_on_it_says_so():
     data = circle()
     with pytest.raises(UnavailableError, match="needs users with two training interactions"):
         SASRec().fit(Interactions(["ann"], np.array([0]), None, np.array([0, 1])), data)
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """Vectors of the circle's items: 6, which is held out, reads as 2 does."""
+    vectors = torch.randn(N_ITEMS, 12, generator=torch.Generator().manual_seed(0))
+    vectors[6] = vectors[2]
+    monkeypatch.setattr("recall_lightning.baselines.sasrec.text_vectors", lambda data: vectors)
+    return vectors
+
+
+def test_of_texts_an_item_that_it_never_met_is_ranked_by_what_it_reads_like(texts, ask):
+    held = np.zeros(N_ITEMS, bool)
+    held[6] = True
+    data = circle(held)
+    made = TextSASRec("encoder", dim=16, max_history=4, batch_size=8, learning_rate=0.01, dropout=0.0, max_epochs=20)
+    made.fit(data.split.train, data)
+    scores = ask(made, [[0, 1], [5, 0, 1], []])
+    assert made.serves_new_items
+    for row in scores[:2]:
+        assert set(np.argsort(-row)[:2]) == {2, 6}
+        assert row[2] == pytest.approx(row[6], abs=1e-4)
+    assert scores[2].tolist() == made.counts.tolist()
+
+
+def test_texts_are_made_alike_by_what_training_knows_and_are_not_trained(texts):
+    known = torch.arange(N_ITEMS) < 6
+    made = Projected(texts, known, 4)
+    assert made.texts[:6].mean(0).numpy() == pytest.approx(np.zeros(12), abs=1e-6)
+    assert made.texts[:6].std(0, correction=0).numpy() == pytest.approx(np.ones(12), abs=1e-5)
+    other = texts.clone()
+    other[6:] = 100.0
+    assert torch.equal(Projected(other, known, 4).texts[:6], made.texts[:6])
+    assert {name for name, _ in made.named_parameters()} == {"map.weight", "map.bias"}
