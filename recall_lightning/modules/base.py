@@ -12,6 +12,7 @@ from torch import nn
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.models.sharding import average_whole_gradients, clip_norm
 from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.encoder_config import EncoderConfig
 
 
 class BaseModule(L.LightningModule):
@@ -19,15 +20,23 @@ class BaseModule(L.LightningModule):
 
     Attributes:
         seed: of the draws.
+        model: whose `encoder` is trained.
+        encoder_config: how.
     """
 
     seed: int
+    model: Any  # which has an encoder
+    encoder_config: EncoderConfig
 
     @property
     def data(self) -> RecallDataModule:
         """The data module that this module is trained or evaluated on."""
         data: RecallDataModule = self.trainer.datamodule  # type: ignore[attr-defined]  # set where one is given
         return data
+
+    def on_fit_start(self) -> None:
+        if self.encoder_config.compile and self.model.encoder.trained:
+            self.model.encoder.compile_layers(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn

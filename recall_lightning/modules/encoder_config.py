@@ -29,12 +29,14 @@ class EncoderConfig:
             that are not frozen, and none of the pretrained weights; null trains these themselves. Adapters usually
             want a higher `optimizer.encoder_lr`.
         lora_alpha: scale of the adapters: they count alpha / rank fold.
+        compile: whether `fit` compiles the encoder (`torch.compile`, shapes dynamic, so that steps of other lengths are
+            not compiled anew). It takes a minute or two as training starts, and pays on GPUs; not with `packed`.
         texts_at_once: how many texts' activations a step keeps in memory; the gradient of more is made by encoding them
             again, so many at a time: large batches in little memory, for a third more time. null keeps all.
 
     Raises:
-        InputError: if `lora_rank`, `lora_alpha` or `texts_at_once` is below 1, all layers are frozen, or
-            peft isn't installed.
+        InputError: if `lora_rank`, `lora_alpha` or `texts_at_once` is below 1, adapters are asked for where all layers
+            are frozen or peft isn't installed, or packed layers are to be compiled.
     """
 
     path: str
@@ -45,11 +47,17 @@ class EncoderConfig:
     lora_rank: int | None = None
     lora_alpha: int = 16
     texts_at_once: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.texts_at_once is not None and self.texts_at_once < 1:
             raise InputError(
                 f"model.encoder.texts_at_once is {self.texts_at_once}: give 1 or more, such as 64, or null for all"
+            )
+        if self.compile and self.attention == PACKED:
+            raise InputError(
+                f"model.encoder.compile is true, but with attention: {PACKED} each step would be compiled anew: "
+                "give attention: sdpa, or compile: false"
             )
         if self.lora_rank is None:
             return

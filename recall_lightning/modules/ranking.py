@@ -58,6 +58,11 @@ class RankingModule(PortableModule):
                 "model.encoder.texts_at_once is given, but processes that share a model's layers have to run them "
                 "equally often: set it to null under ModelParallelStrategy"
             )
+        if self.encoder_config.compile:
+            raise InputError(
+                "model.encoder.compile is true, but layers that processes share are not: set it to false under "
+                "ModelParallelStrategy"
+            )
         assert self.device_mesh is not None
         shard_layers(self.model.encoder.model, self.device_mesh["data_parallel"])
 

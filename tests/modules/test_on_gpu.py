@@ -79,6 +79,7 @@ def assert_alike(on_cpu, on_gpu):
         ({"candidates": "catalogue", "prior": True, "transitions": True, "neighbours": True}, {}),
         ({"candidates": "catalogue", "encoder": {"frozen_layers": -1}, "prior": True}, {"sort_by_length": True}),
         ({"candidates": "batch", "encoder": {"texts_at_once": 4}}, {}),
+        ({"candidates": "batch", "encoder": {"compile": True}}, {}),
         ({"candidates": "catalogue"}, {"splits": Splits("new_items", share=0.2)}),
         ({"candidates": "batch", "user_tower": TextTower()}, {"history_tokens": 32}),
         ({"candidates": "catalogue"}, {"num_workers": 1}),
