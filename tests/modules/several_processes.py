@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import lightning as L
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from meta_runs import data_module, maml
@@ -44,20 +46,29 @@ class KeptWeights(L.Callback):
             torch.save(whole | {"losses": torch.stack(self.losses)}, self.path)
 
 
-def few_users(n, folder):
-    """A user's own two tables: n users who took five of nine items each."""
+def few_users(n, folder, *, shards=False):
+    """A user's own two tables: n users who took five of nine items each; the interactions in one file or in shards."""
     titles = ["heat", "alien", "brazil", "fargo", "casino", "sleeper", "manhattan", "big", "speed and more words"]
     rows = [f"u{u},{titles[(u * u + (1 + u % 2) * i) % 9]}" for u in range(n) for i in range(5)]
     (folder / "items.csv").write_text("\n".join(["item_id,title", *(f"{title},{title}" for title in titles)]))
-    (folder / "interactions.csv").write_text("\n".join(["user_id,item_id", *rows]))
-    return Tabular(str(folder / "interactions.csv"), str(folder / "items.csv"))
+    if not shards:
+        (folder / "interactions.csv").write_text("\n".join(["user_id,item_id", *rows]))
+        return Tabular(str(folder / "interactions.csv"), str(folder / "items.csv"))
+    users, items = zip(*(row.split(",") for row in rows), strict=True)
+    table = pa.table({"user_id": users, "item_id": items})
+    if not (folder / "shards").exists():  # the first process writes them, and starts the others then
+        (folder / "shards").mkdir()
+        for first in range(0, len(rows), 12):  # so that users stand in two of them
+            pq.write_table(table.slice(first, 12), folder / "shards" / f"{first:02}.parquet")
+    return Tabular(str(folder / "shards"), str(folder / "items.csv"), memory_mb=1)
 
 
 def uneven(case, processes, encoder, folder):
     """Module and data of two epochs whose users don't share out: of 7 users one step asks a single one."""
     n = int(case.split("-")[1])
+    tables = few_users(n, folder, shards=case.endswith("shards") and processes > 1)
     data = RecallDataModule(
-        few_users(n, folder), "{title}", str(encoder), batch_size=6 // processes, max_history=8, eval_batch_size=2,
+        tables, "{title}", str(encoder), batch_size=6 // processes, max_history=8, eval_batch_size=2,
         max_encoded_items=100, cache_dir=str(folder / f"cache-{processes}"),
     )  # fmt: skip
     module = RecallModule(

@@ -68,6 +68,15 @@ def test_two_processes_with_a_share_of_the_encoders_layers_each_learn_what_one_d
     assert not [name for name in shared if not kept[name].equal(shared[name])]
 
 
+def test_two_processes_learn_of_shards_what_one_does_of_a_table(movielens, tiny_encoder, tmp_path):
+    case = "uneven-7-shards"
+    (alone, measured), (shared, others) = (run(case, n, movielens, tiny_encoder, tmp_path) for n in (1, 2))
+    assert (tmp_path / "shards" / "24.parquet").exists()
+    for name, weight in alone.items():
+        torch.testing.assert_close(shared[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+    assert {name: pytest.approx(value, abs=1e-5) for name, value in measured.items()} == others
+
+
 @given(st.lists(st.integers(-1, 5), max_size=12))
 def test_each_row_is_kept_where_it_stands_first(rows):
     kept = first_of_each(torch.tensor(rows, dtype=torch.int64)).tolist()
