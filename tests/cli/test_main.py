@@ -203,13 +203,17 @@ def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, n
         assert made["model"]["encoder"]["path"] == "downloads/minilm"
 
 
-def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_that_it_is_over(capsys):
+@pytest.mark.parametrize(("name", "residual_dropout"), [("amazon-office", 0.5), ("movielens-1m", 0.3)])
+def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_that_it_is_over(
+    capsys, name, residual_dropout
+):
     folder = CONFIGS / "new-items"
-    assert [path.stem for path in folder.glob("*.yaml")] == ["amazon-office"]
-    made = printed(capsys, CONFIGS / "amazon-office.yaml", folder / "amazon-office.yaml")
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == ["amazon-office", "movielens-1m"]
+    made = printed(capsys, CONFIGS / f"{name}.yaml", folder / f"{name}.yaml")
     assert made["data"]["splits"]["name"] == "new_items"
     assert made["model"]["encoder"]["frozen_layers"] == 4
-    assert made["model"]["item_tower"]["init_args"]["residual_dropout"] == 0.5
+    items = made["model"]["item_tower"]["init_args"]
+    assert (items["dim"], items["residual"], items["residual_dropout"]) == (128, True, residual_dropout)
 
 
 def test_over_every_config_of_data_a_model_can_be_made_that_knows_items_by_their_text_alone(capsys):
