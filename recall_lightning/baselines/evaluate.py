@@ -13,9 +13,10 @@ from recall_lightning.data.sampler import Keys
 from recall_lightning.data.splits import Cases
 from recall_lightning.metrics.ranking import recall_at_k
 from recall_lightning.metrics.ranks import target_ranks
-from recall_lightning.models.scoring import SCORES_AT_ONCE, set_aside
+from recall_lightning.models.scoring import set_aside
 from recall_lightning.models.selection import best_columns
 
+SCORES_AT_ONCE = 2**20  # 8 MiB of float64, which stay in a processor's cache: twice as fast as 8 times as many
 LONGEST_LIST = 100  # metrics of lists (coverage, novelty) reach up to this k; metrics of ranks reach any
 
 
