@@ -15,6 +15,9 @@ from torch import Tensor
 from recall_lightning.models.transitions import Bonus
 
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}  # 4 MiB, 256 MiB of float32
+VECTORS_AT_ONCE = {
+    "cpu": 256
+}  # at least, up to 16 times as many logits: for fewer, passing all candidates takes longer
 
 
 def softmax_loss(
@@ -67,7 +70,9 @@ class _SoftmaxLoss(torch.autograd.Function):
         by_position = None if weights is None else weights.flatten(0, 1)  # (vectors, parts)
         of_weights = None if by_position is None else torch.zeros_like(by_position)
         products = right.to(product_type)
-        step = max(1, LOGITS_AT_ONCE.get(left.device.type, 2**26) // max(1, len(right)))
+        kind, n_candidates = left.device.type, max(1, len(right))
+        at_once = LOGITS_AT_ONCE.get(kind, 2**26)
+        step = max(1, at_once // n_candidates, min(VECTORS_AT_ONCE.get(kind, 1), 16 * at_once // n_candidates))
         for block in torch.split(asked, step):
             own = vectors[block]
             negatives = None if known is None else known[block // n_positions]

@@ -36,13 +36,15 @@ def slow_loss(left, right, targets, known):
     arrays(np.int64, (BATCH, POSITIONS, RELEVANT), elements=st.integers(-1, CANDIDATES - 1)),
     st.none() | arrays(np.bool_, (BATCH, CANDIDATES)),
     st.sampled_from([1, CANDIDATES, 3 * CANDIDATES, 10**6]),
+    st.sampled_from([1, 2, 256]),
 )
 def test_the_loss_is_that_of_the_formula_however_many_logits_are_in_memory_at_once(
-    left, right, targets, known, at_once
+    left, right, targets, known, at_once, least
 ):
     arguments = [None if a is None else torch.from_numpy(a) for a in (left, right, targets, known)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
+        patch.setitem(softmax.VECTORS_AT_ONCE, "cpu", least)
         assert softmax_loss(*arguments).item() == pytest.approx(slow_loss(*arguments), rel=1e-9, abs=1e-9)
 
 
@@ -57,6 +59,7 @@ def some(dtype=torch.float64):
 @pytest.mark.parametrize("at_once", [9, 27, 10**6])
 def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch, at_once):
     monkeypatch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
+    monkeypatch.setitem(softmax.VECTORS_AT_ONCE, "cpu", 1)
     left, right, targets, known = some()
     lifts = torch.rand(12, 9, dtype=torch.float64)
     weights = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
@@ -74,6 +77,7 @@ def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch
 @pytest.mark.parametrize("at_once", [9, 27, 10**6])
 def test_the_gradient_is_that_of_finite_differences_in_any_size_of_block(monkeypatch, at_once):
     monkeypatch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
+    monkeypatch.setitem(softmax.VECTORS_AT_ONCE, "cpu", 1)
     left, right, targets, known = some()
     assert torch.autograd.gradcheck(lambda u, v: softmax_loss(u, v, targets, known), (left, right))
     assert torch.autograd.gradcheck(lambda u: softmax_loss(u, right, targets), (left,))

@@ -105,8 +105,8 @@ class Transitions(nn.Module):
             targets: `(batch, positions)` int64 rows of what is to be foretold, of histories that were counted: what
                 such a target itself brought to the counts is taken off again. -1 for none. Or, with one more dimension,
                 several targets of one position, as they followed one another.
-            columns: `(candidates,)` int64 rows, the only ones that are scored, -1 for what training doesn't know; None
-                for all.
+            columns: `(candidates,)` int64 rows, each once, the only ones that are scored, -1 for what training doesn't
+                know; None for all.
         """
         n_positions = users.shape[1]
         present = history >= 0
@@ -115,11 +115,11 @@ class Transitions(nn.Module):
         last = min(self.last, history.shape[1])
         recent = F.pad(history, (last - 1, 0), value=-1).unfold(1, last, 1)[:, -n_positions:].reshape(-1, last)
         asked = None if targets is None else targets.reshape(len(recent), -1)
+        places, rarity = self._places(columns)
 
         def lifts(positions: Tensor) -> Tensor:
             own = None if asked is None else asked[positions]
-            lifted = self.lifts(recent[positions], own)
-            return lifted if columns is None else lifted[:, columns.clamp(min=0)] * (columns >= 0)
+            return self._lifts(recent[positions], own, places, rarity)
 
         return Bonus(self.temperature * weights.float()[..., None], [lifts])
 
@@ -131,30 +131,45 @@ class Transitions(nn.Module):
         """What a pair of items so many steps apart, at least 1, brought to the counts."""
         return (steps <= WINDOW) / steps
 
+    def _places(self, columns: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Where each item stands among the columns, `(items + 1,)` int64, past them for none, and their 1 / q."""
+        if columns is None:
+            return None, self.rarity
+        known = columns >= 0
+        places = columns.new_full((len(self.rarity) + 1,), len(columns))
+        numbers = torch.arange(len(columns), device=columns.device)
+        places.scatter_(0, torch.where(known, columns, len(self.rarity)), numbers)
+        places[-1] = len(columns)
+        return places, torch.where(known, self.rarity[columns.clamp(min=0)], 0)
+
     @torch.no_grad()
-    def lifts(self, recent: Tensor, targets: Tensor | None = None) -> Tensor:
-        """`(n, items)` float `log(1 + m_j / q_j)`.
+    def _lifts(self, recent: Tensor, targets: Tensor | None, places: Tensor | None, rarity: Tensor) -> Tensor:
+        """`(n, candidates)` float `log(1 + m_j / q_j)`.
 
         Args:
             recent: `(n, last)` int64 rows, newest in the last column, -1 for none.
             targets: `(n, relevant)` int64 rows of what followed, nearest first; -1 for none. As of `forward`.
+            places, rarity: as of `_places`.
         """
         n_items = len(self.rarity)
         lags = torch.arange(recent.shape[1], 0, -1, device=recent.device)
         weights = (recent >= 0) * self.told(lags)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         rows = torch.where(recent >= 0, recent, n_items)
-        found = weights.new_zeros(len(recent), n_items + 1)
-        found.scatter_add_(1, self.after[rows].flatten(1), (weights[..., None] * self.share[rows]).flatten(1))
+        found = weights.new_zeros(len(recent), len(rarity) + 1)
+        after = self.after[rows].flatten(1)
+        shares = (weights[..., None] * self.share[rows]).flatten(1)
+        found.scatter_add_(1, after if places is None else places[after], shares)
         if targets is not None:
             column = torch.where(targets >= 0, targets, n_items)  # (n, relevant)
             steps = lags[:, None] + torch.arange(column.shape[1], device=column.device)  # from each item to each target
             # of others the counts were cut, and the target's part with them
             kept = (self.after[rows][:, :, None] == column[:, None, :, None]).any(-1)
             brought = (weights[..., None] * self.counted(steps) * self.once[rows][..., None] * kept).sum(1)
+            column = column if places is None else places[column]
             found.scatter_add_(1, column, -brought)
             found.scatter_(1, column, found.gather(1, column).clamp_(min=0))
-        return (found[:, :-1] * self.rarity).add_(1).log_()  # log1p takes ten times as long on a CPU
+        return (found[:, :-1] * rarity).add_(1).log_()  # log1p takes ten times as long on a CPU
 
     @torch.no_grad()
     def by_item(self, users: Tensor, history: Tensor, items: Tensor) -> Tensor:

@@ -51,8 +51,7 @@ class RecallModule(RankingModule):
             open. It needs a user tower that reads item vectors.
         transitions: whether what followed the newest items of histories in training is a part of the score, with a
             weight that is learned: what short histories are too few to teach a tower. It needs a user tower that reads
-            item vectors. A step first scores the whole catalogue by it, also under `candidates: batch`: its time and
-            memory grow with the catalogue.
+            item vectors.
         neighbours: the same of what else was taken by those who took a history's items, in whichever order: for short
             histories, and for such whose order says little.
         new_boost: what is added to the logits of items that no training interaction is with, where items are ranked. At

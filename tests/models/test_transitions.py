@@ -118,6 +118,17 @@ def test_columns_are_the_only_items_that_are_scored():
     assert few.equal(whole[:, [3, 2]])
 
 
+@given(st.permutations(range(N_ITEMS)), st.integers(0, N_ITEMS), st.sets(st.integers(0, N_ITEMS - 1)))
+def test_in_any_order_and_however_few_they_are_scored_as_among_all(order, n, unknown):
+    histories = [[0, 1, 2, 3], [1, 2, 4, 0], [3, 0, 2]]
+    model, targets = transitions(histories), torch.tensor([[1, 2, 3], [2, 4, 0]])
+    users, history, positions = torch.zeros(2, 3, 3), torch.tensor([[0, 1, 2], [1, 2, 4]]), torch.arange(6)
+    columns = torch.tensor([-1 if item in unknown else item for item in order[:n]], dtype=torch.int64)
+    whole = model(users, history, targets).lifts[0](positions)
+    found = model(users, history, targets, columns).lifts[0](positions)
+    torch.testing.assert_close(found, torch.where(columns >= 0, whole[:, columns.clamp(min=0)], 0))
+
+
 def test_what_a_step_takes_for_new_is_nothings_successor_but_still_tells_what_follows_it():
     model, history = transitions([[0, 1, 2, 3]]), torch.tensor([[0, 1]])
     whole = model(torch.zeros(1, 1, 3), history).lifts[0](torch.tensor([0]))
