@@ -47,7 +47,7 @@ class Projected(nn.Module):
 
     def __init__(self, texts: Tensor, known: Tensor, dim: int) -> None:
         super().__init__()
-        mean, deviation = texts[known].mean(0), texts[known].std(0, correction=0)
+        deviation, mean = torch.std_mean(texts[known], 0, correction=0)
         self.register_buffer("texts", (texts - mean) / deviation.clamp(min=1e-6), persistent=False)
         self.map = nn.Linear(texts.shape[1], dim)
 
@@ -126,6 +126,7 @@ class SASRec(Contender):
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total, n_steps = total + loss.item(), n_steps + 1
+            self.vectors = self.items().detach()
             recall = recall_of(rank_cases(self, data.split.validation, data, lists=False), 10)
             seconds = time.perf_counter() - started
             log.info(
@@ -138,6 +139,7 @@ class SASRec(Contender):
         self.settings["epochs"] = best_epoch
         for part, weights in zip((self.items, self.tower), best, strict=True):
             part.load_state_dict(weights)
+        self.vectors = self.items().detach()
 
     def known_by(self, data: RecallDataModule) -> nn.Module:
         """What gives the items' vectors, `(items, dim)`, when called."""
@@ -145,9 +147,8 @@ class SASRec(Contender):
 
     def score(self, batch: EvalBatch) -> Tensor:
         self.tower.eval()
-        items = self.items()
-        history = last_of(batch.history, self.max_history).to(items.device)
-        scores: Tensor = (self._users(history, items)[:, -1] @ items.T).cpu()
+        history = last_of(batch.history, self.max_history).to(self.vectors.device)
+        scores = (self._users(history, self.vectors)[:, -1] @ self.vectors.T).cpu()
         if not self.serves_new_items:
             scores[:, self.counts == 0] = scores.amin() - 1  # all that such an item has is its random start
         scores[(batch.history < 0).all(1)] = self.counts.to(scores.dtype)  # of whom nothing is known: popularity
@@ -211,6 +212,8 @@ class TextSASRec(SASRec):
         Raises:
             InputError: if the encoder can't be read.
         """
+        vectors = text_vectors(data)
+        torch.manual_seed(self.seed)  # an encoder that lacks some weights draws them, unless its vectors were kept
         held = data.split.held_items
         known = torch.ones(len(data.catalogue), dtype=torch.bool) if held is None else ~torch.from_numpy(held)
-        return Projected(text_vectors(data), known, self.dim)
+        return Projected(vectors, known, self.dim)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="which users (default test)")
     parser.add_argument(
         "--models", metavar="A,B",
-        help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last two",
+        help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last {len(SLOW)}",
     )  # fmt: skip
     parser.add_argument("--k", type=positive, default=10, help="main cut-off (default 10)")
     parser.add_argument(

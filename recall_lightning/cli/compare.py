@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         metavar="A,B",
-        help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last two, which "
-        "train a network",
+        help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last "
+        f"{len(SLOW)}, which train a network",
     )
     parser.add_argument(
         "--k", type=positive, default=10, help="main cut-off (default 10); lists are described up to 100"

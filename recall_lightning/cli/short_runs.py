@@ -69,7 +69,8 @@ class ShortRuns:
     ) -> tuple[Trainer, float]:  # fmt: skip
         """The Trainer of a run with settings, after so many batches an epoch (or a share of them), and its seconds."""
         silent: dict[str, Any] = {
-            "trainer.logger": False, "trainer.enable_progress_bar": False, "auto.minutes": None
+            "trainer.logger": False, "trainer.enable_progress_bar": False, "auto.minutes": None,
+            "model.encoder.compile": False,  # which takes longer than they do
         }  # fmt: skip
         if batches != 1.0:
             silent["trainer.limit_train_batches"] = batches

@@ -1,8 +1,5 @@
 """The text encoder: tokens of a text to its vector."""
 
-import os
-import shutil
-import sys
 from typing import Literal
 
 import torch
@@ -66,20 +63,6 @@ class TextEncoder(nn.Module):
     def drops_out(self) -> bool:
         """Whether a text's vector is another each time in training."""
         return any(getattr(module, name) > 0 for module, name in _dropout_rates(self.model))
-
-    def compile_layers(self, device: torch.device) -> None:
-        """Compile the transformer (`torch.compile`) for texts of any number and length; its weights keep their names.
-
-        Raises:
-            InputError: if that takes a C++ compiler, as on a CPU, and there is none.
-        """
-        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-        if device.type == "cpu" and shutil.which(compiler) is None:
-            raise InputError(
-                f"model.encoder.compile is true, which takes a C++ compiler on a CPU, and there is no {compiler}: "
-                "install one, name it in the environment variable CXX, or give compile: false"
-            )
-        self.model.compile(dynamic=True)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode texts.

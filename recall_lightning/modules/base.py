@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from recall_lightning.data.datamodule import RecallDataModule
+from recall_lightning.models.compiling import compile_layers
 from recall_lightning.models.sharding import average_whole_gradients, clip_norm
 from recall_lightning.modules.checkpoint import read_checkpoint
 from recall_lightning.modules.encoder_config import EncoderConfig
@@ -36,7 +37,7 @@ class BaseModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.encoder_config.compile and self.model.encoder.trained:
-            self.model.encoder.compile_layers(self.device)
+            compile_layers(self.model.encoder.model, self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # dropout then depends on the step alone: a resumed run draws what an unbroken one would have drawn

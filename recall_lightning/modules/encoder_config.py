@@ -29,8 +29,9 @@ class EncoderConfig:
             that are not frozen, and none of the pretrained weights; null trains these themselves. Adapters usually
             want a higher `optimizer.encoder_lr`.
         lora_alpha: scale of the adapters: they count alpha / rank fold.
-        compile: whether `fit` compiles the encoder (`torch.compile`, shapes dynamic, so that steps of other lengths are
-            not compiled anew). It takes a minute or two as training starts, and pays on GPUs; not with `packed`.
+        compile: whether `fit` compiles the encoder (`torch.compile`, shapes dynamic: not for each length of texts, but
+            for a few kinds of batches). It takes some half a minute each on a CPU, where it saves no time. Not with
+            `packed`.
         texts_at_once: how many texts' activations a step keeps in memory; the gradient of more is made by encoding them
             again, so many at a time: large batches in little memory, for a third more time. null keeps all.
 

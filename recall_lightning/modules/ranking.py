@@ -58,7 +58,7 @@ class RankingModule(PortableModule):
                 "model.encoder.texts_at_once is given, but processes that share a model's layers have to run them "
                 "equally often: set it to null under ModelParallelStrategy"
             )
-        if self.encoder_config.compile:
+        if self.encoder_config.compile and self.model.encoder.trained:
             raise InputError(
                 "model.encoder.compile is true, but layers that processes share are not: set it to false under "
                 "ModelParallelStrategy"

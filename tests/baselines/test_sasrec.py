@@ -119,6 +119,20 @@ def test_of_texts_an_item_that_it_never_met_is_ranked_by_what_it_reads_like(text
     assert scores[2].tolist() == made.counts.tolist()
 
 
+def test_it_is_the_same_whether_the_texts_vectors_were_kept_or_made_by_an_encoder_that_draws_weights(monkeypatch, ask):
+    vectors, found = torch.randn(N_ITEMS, 12), []
+    for draws in (0, 3):
+        monkeypatch.setattr(
+            "recall_lightning.baselines.sasrec.text_vectors",
+            lambda _, draws=draws: vectors + 0 * torch.randn(draws).sum(),
+        )
+        made = TextSASRec("encoder", dim=16, max_history=4, batch_size=8, max_epochs=1)
+        data = circle()
+        made.fit(data.split.train, data)
+        found.append(ask(made, [[0, 1], [2]]))
+    assert np.array_equal(*found)
+
+
 def test_texts_are_made_alike_by_what_training_knows_and_are_not_trained(texts):
     known = torch.arange(N_ITEMS) < 6
     made = Projected(texts, known, 4)

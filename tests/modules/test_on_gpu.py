@@ -2,6 +2,7 @@
 
 import lightning as L
 import pytest
+import setuptools  # noqa: F401  # before torch's compiler does, which fails to under pytest
 import torch
 
 from recall_lightning import (
