@@ -10,9 +10,9 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from recall_lightning.data.datamodule import RecallDataModule
-from recall_lightning.models.compiling import compile_layers
 from recall_lightning.models.sharding import average_whole_gradients, clip_norm
 from recall_lightning.modules.checkpoint import read_checkpoint
+from recall_lightning.modules.compiling import compile_layers
 from recall_lightning.modules.encoder_config import EncoderConfig
 
 

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from recall_lightning import ItemTower, MeanTower, RecallDataModule, RecallModule
 from recall_lightning.errors import InputError
-from recall_lightning.models.compiling import compile_layers
+from recall_lightning.modules.compiling import compile_layers
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.pretrained import load_model
 
