@@ -3,8 +3,7 @@
 import pytest
 import setuptools  # noqa: F401  # before torch's compiler does, which fails to under pytest
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
-from meta_runs import data_module, maml, trainer, weights
+from meta_runs import attached, data_module, maml, trainer, weights
 from torch._dynamo.utils import counters
 
 from recall_lightning import ItemTower, MeanTower, RecallDataModule, RecallModule
@@ -87,7 +86,9 @@ def test_texts_of_any_number_and_length_share_a_graph(tiny_encoder):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-def test_layers_that_processes_share_are_not_compiled(movielens, tiny_encoder, tmp_path):
-    run = trainer(tmp_path, strategy=ModelParallelStrategy(1, 1), devices=1)
+def test_layers_that_processes_share_are_not_compiled(movielens, tiny_encoder, tmp_path, monkeypatch):
+    data = data_module(movielens, tiny_encoder, RecallDataModule)
+    part = attached(module(tiny_encoder, compile=True), data, tmp_path)
+    monkeypatch.setattr(type(part), "sharded", True)
     with pytest.raises(InputError, match=r"model\.encoder\.compile is true, but layers that processes share are not"):
-        run.fit(module(tiny_encoder, compile=True), data_module(movielens, tiny_encoder, RecallDataModule))
+        part.configure_model()
