@@ -9,6 +9,8 @@ from torch import nn
 
 from recall_lightning.errors import InputError
 
+_CPP = "clang++" if sys.platform == "darwin" else "g++"  # what torch looks for
+
 
 def compile_layers(model: nn.Module, device: torch.device) -> None:
     """Compile a transformer for texts of any number and length; its weights keep their names.
@@ -31,6 +33,3 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
             f"one, name it in the variable {variable}, or give compile: false"
         )
     model.compile(dynamic=True)
-
-
-_CPP = "clang++" if sys.platform == "darwin" else "g++"
