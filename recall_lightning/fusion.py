@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 RANK_OFFSET = 60  # of reciprocal ranks: how little the first place counts for more than the next
+Normal = Callable[[Tensor], Tensor]
 
 
 def fuse_scores(channels: list[Tensor], weights: list[float]) -> Tensor:
@@ -21,7 +22,7 @@ def fuse_scores(channels: list[Tensor], weights: list[float]) -> Tensor:
     Returns:
         `(users, items)` float64, -inf at what is no candidate.
     """
-    return _weighted(channels, weights, _standardised)
+    return weighted_sum([standardised(scores) for scores in channels], weights)
 
 
 def fuse_ranks(channels: list[Tensor], weights: list[float]) -> Tensor:
@@ -36,31 +37,43 @@ def fuse_ranks(channels: list[Tensor], weights: list[float]) -> Tensor:
     Returns:
         As of `fuse_scores`.
     """
-    return _weighted(channels, weights, _reciprocal_ranks)
+    return weighted_sum([reciprocal_ranks(scores) for scores in channels], weights)
 
 
 WAYS = {"score": fuse_scores, "rank": fuse_ranks}
 
 
-def _weighted(channels: list[Tensor], weights: list[float], normal: Callable[[Tensor], Tensor]) -> Tensor:
-    total = torch.zeros_like(channels[0], dtype=torch.float64)
-    for scores, weight in zip(channels, weights, strict=True):
+def weighted_sum(normals: list[Tensor], weights: list[float]) -> Tensor:
+    """What both ways of fusing end with.
+
+    Args:
+        normals: each channel's `(users, items)` float64 on the common scale, -inf at what is no candidate.
+        weights: one a channel; one of 0 says nothing.
+    """
+    total = torch.zeros_like(normals[0]).masked_fill_(normals[0] == -torch.inf, -torch.inf)
+    for normal, weight in zip(normals, weights, strict=True):
         if weight:
-            total += weight * normal(scores.double())
-    return total.masked_fill_(channels[0] == -torch.inf, -torch.inf)
+            total += weight * normal
+    return total
 
 
-def _standardised(scores: Tensor) -> Tensor:
-    candidate = scores != -torch.inf
-    n = candidate.sum(-1, keepdim=True).clamp(min=1)
-    centred = scores.masked_fill(~candidate, 0.0)
-    centred = (centred - centred.sum(-1, keepdim=True) / n).masked_fill_(~candidate, 0.0)
+def standardised(scores: Tensor) -> Tensor:
+    """A channel's `(users, items)` scores at mean 0 and deviation 1 over each user's candidates, float64."""
+    excluded = scores == -torch.inf
+    n = (~excluded).sum(-1, keepdim=True).clamp(min=1)
+    centred = scores.double().masked_fill(excluded, 0.0)
+    centred = (centred - centred.sum(-1, keepdim=True) / n).masked_fill_(excluded, 0.0)
     deviation = (centred.square().sum(-1, keepdim=True) / n).sqrt()
-    return centred / deviation.masked_fill(deviation == 0, 1.0)
+    return (centred / deviation.masked_fill(deviation == 0, 1.0)).masked_fill_(excluded, -torch.inf)
 
 
-def _reciprocal_ranks(scores: Tensor) -> Tensor:
-    ordered = (-scores).sort(dim=-1).values
-    above = torch.searchsorted(ordered, -scores)  # how many score more
-    upto = torch.searchsorted(ordered, -scores, right=True)  # and how many not less
-    return 1 / (RANK_OFFSET + (above + 1 + upto).double() / 2)
+def reciprocal_ranks(scores: Tensor) -> Tensor:
+    """`1 / (60 + rank)` of a channel's `(users, items)` scores, float64, -inf at what is no candidate."""
+    ordered = (-scores.double()).sort(dim=-1).values
+    above = torch.searchsorted(ordered, -scores.double())  # how many score more
+    upto = torch.searchsorted(ordered, -scores.double(), right=True)  # and how many not less
+    found = 1 / (RANK_OFFSET + (above + 1 + upto).double() / 2)
+    return found.masked_fill_(scores == -torch.inf, -torch.inf)
+
+
+NORMALS: dict[str, Normal] = {"score": standardised, "rank": reciprocal_ranks}  # by way, before weights

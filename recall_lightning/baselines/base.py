@@ -1,7 +1,7 @@
 """What `compare` compares: anything that scores the catalogue for a batch of cases."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -66,6 +66,24 @@ class Contender(ABC):
 
         Histories of `batch` are whole. Equal scores count against the contender.
         """
+
+    def score_by(self, batch: EvalBatch, name: str, values: Sequence[Any]) -> Iterator[Tensor]:
+        """Score users by one value after the other of a setting of `score_grid`; the last one stays.
+
+        A contender whose values have work in common does that once.
+
+        Args:
+            batch: as of `score`.
+            name: of the setting.
+            values: of it.
+
+        Yields:
+            `(batch, items)` float for each value, which the caller may overwrite.
+        """
+        history = batch.history
+        for value in values:
+            self.settings[name], batch.history = value, history  # which contenders cut to what they read
+            yield self.score(batch)
 
 
 def last_of(history: Tensor, n: int | None) -> Tensor:

@@ -1,6 +1,8 @@
 """Full-catalogue rankings of a contender, kept so that any metric can be computed of them later."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,12 +48,9 @@ def rank_cases(contender: Contender, cases: Cases, data: RecallDataModule, *, li
         lists: whether the best items are wanted, or the targets' ranks alone.
     """
     n_items = len(data.catalogue)
-    at_once = max(1, min(data.eval_batch_size, SCORES_AT_ONCE // n_items))
-    collate = EvalCollator(cases, data.tokens, max_history=None, history_tokens=None)
     among = None if cases.among is None else torch.from_numpy(cases.among)
     ranks, best, ranks_among = [], [], []
-    for batch in DataLoader(Keys(), sampler=range(len(cases)), batch_size=at_once, collate_fn=collate):
-        assert isinstance(batch, EvalBatch)
+    for batch in _batches(cases, data):
         scores = set_aside(contender.score(batch), known=batch.known)
         ranks.append(target_ranks(scores, batch.targets))
         if lists:
@@ -64,6 +63,35 @@ def rank_cases(contender: Contender, cases: Cases, data: RecallDataModule, *, li
         torch.cat(best) if best else torch.empty(len(cases), 0),
         stack_ranks(ranks_among) if ranks_among else None,
     )
+
+
+@torch.inference_mode()
+def recalls_by(
+    contender: Contender, cases: Cases, data: RecallDataModule, name: str, values: Sequence[Any], *, k: int
+) -> list[float]:
+    """Mean recall over the cases by each value of a setting, in one pass over them.
+
+    Args:
+        contender: already fitted.
+        cases: whom to recommend to.
+        data: that the cases are of.
+        name: of a setting of the contender's `score_grid`.
+        values: of it.
+        k: cut-off.
+    """
+    ranks: list[list[Tensor]] = [[] for _ in values]
+    for batch in _batches(cases, data):
+        for found, scores in zip(ranks, contender.score_by(batch, name, values), strict=True):
+            found.append(target_ranks(set_aside(scores, known=batch.known), batch.targets))
+    return [recall_of(Rankings(stack_ranks(found), torch.empty(0)), k) for found in ranks]
+
+
+def _batches(cases: Cases, data: RecallDataModule) -> Iterator[EvalBatch]:
+    at_once = max(1, min(data.eval_batch_size, SCORES_AT_ONCE // len(data.catalogue)))
+    collate = EvalCollator(cases, data.tokens, max_history=None, history_tokens=None)
+    for batch in DataLoader(Keys(), sampler=range(len(cases)), batch_size=at_once, collate_fn=collate):
+        assert isinstance(batch, EvalBatch)
+        yield batch
 
 
 def recall_of(rankings: Rankings, k: int) -> float:

@@ -1,27 +1,27 @@
 """Fused: a checkpoint and a baseline as one model, the baseline's weight by validation."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from recall_lightning.baselines.base import Contender, UnavailableError
+from recall_lightning.baselines.cache import Cache
 from recall_lightning.baselines.trained import Trained
-from recall_lightning.baselines.tuning import tune
+from recall_lightning.baselines.tuning import settle, tune
 from recall_lightning.data.batches import EvalBatch
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.errors import InputError
-from recall_lightning.fusion import WAYS
+from recall_lightning.fusion import NORMALS, WAYS, weighted_sum
 from recall_lightning.models.scoring import set_aside
 from recall_lightning.retrieval.fusing import Fusing
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)  # of the baseline, the model's being 1
-_KEPT = 2**30  # bytes of channels' scores, so that trying a weight scores nobody anew
 
 
 class Fused(Contender):
@@ -32,6 +32,7 @@ class Fused(Contender):
     Args:
         model: the checkpoint.
         channel: the baseline.
+        cache: what it was tuned to by itself is taken from there; None tunes it here.
     """
 
     # one setting, since a search by coordinates would try no other way where the first one gains nothing
@@ -40,8 +41,8 @@ class Fused(Contender):
     }
     counts_interactions = False
 
-    def __init__(self, model: Trained, channel: Contender) -> None:
-        self.model, self.channel = model, channel
+    def __init__(self, model: Trained, channel: Contender, cache: Cache | None = None) -> None:
+        self.model, self.channel, self._cache = model, channel, cache
         self.name = f"{channel.name} + {model.name}"  # first what tells it from others: a table cuts long names
         super().__init__()
         # half an answer about new items would hide that the other half knows nothing of them
@@ -58,25 +59,34 @@ class Fused(Contender):
         Raises:
             UnavailableError: if the baseline can't take part.
         """
-        tune(self.channel, data)
+        kept = self._cache.read(self.channel) if self._cache else None
+        if kept is None:
+            tune(self.channel, data)
+        else:
+            settle(self.channel, kept.settings, data)
         self.model.fit(train, data)
         self.settings["of the baseline"] = self.channel.settings
-        self._kept: dict[tuple[Size, bytes, bytes], list[Tensor]] = {}
 
     def score(self, batch: EvalBatch) -> Tensor:
-        history = batch.history
-        key = (history.shape, history.numpy().tobytes(), batch.known.numpy().tobytes())
-        channels = self._kept.get(key)
-        if channels is None:
-            channels = []
-            for contender in (self.model, self.channel):
-                batch.history = history  # which contenders cut to what they read
-                channels.append(set_aside(contender.score(batch), known=batch.known))
-            used = sum(part.nbytes for kept in self._kept.values() for part in kept)
-            if used + sum(part.nbytes for part in channels) <= _KEPT:
-                self._kept[key] = channels
         way, weight = self.settings["way and weight"]
-        return WAYS[way](channels, [1.0, weight])
+        return WAYS[way](self._channels(batch), [1.0, weight])
+
+    def score_by(self, batch: EvalBatch, name: str, values: Sequence[Any]) -> Iterator[Tensor]:
+        """As of `Contender`: nobody is scored anew for a way and a weight, nor ordered for a weight."""
+        channels, normals = self._channels(batch), dict[str, list[Tensor]]()
+        for way, weight in values:
+            if way not in normals:
+                normals[way] = [NORMALS[way](scores) for scores in channels]
+            self.settings[name] = (way, weight)
+            yield weighted_sum(normals[way], [1.0, weight])
+
+    def _channels(self, batch: EvalBatch) -> list[Tensor]:
+        """Each `(batch, items)` float, what a user has met already set aside."""
+        history, channels = batch.history, []
+        for contender in (self.model, self.channel):
+            batch.history = history  # which contenders cut to what they read
+            channels.append(set_aside(contender.score(batch), known=batch.known))
+        return channels
 
 
 def serving(fused: Fused, data: RecallDataModule) -> Fusing:
@@ -99,7 +109,6 @@ def serving(fused: Fused, data: RecallDataModule) -> Fusing:
         tuned = tune(fused, data)
     except UnavailableError as why:
         raise InputError(f"fusing: {channel.name} {why}. Take another baseline, or the model alone") from why
-    fused._kept = {}
     way, weight = fused.settings["way and weight"]
     log.info(
         "fused with %s by %s, weight %g: validation recall@10 %.4f, without %.4f",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recall_lightning.baselines.base import Contender
-from recall_lightning.baselines.evaluate import rank_cases, recall_of
+from recall_lightning.baselines.evaluate import rank_cases, recall_of, recalls_by
 from recall_lightning.baselines.measured import Measured
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
@@ -50,6 +50,12 @@ def tune(contender: Contender, data: RecallDataModule, *, k: int = 10) -> Tuned:
     best = search.best()
     search.fit(best)
     return Tuned(search.recall(best), search.recall(search.first), search.last_fit)
+
+
+def settle(contender: Contender, settings: Mapping[str, Any], data: RecallDataModule) -> None:
+    """Fit a contender with settings that an earlier search chose."""
+    contender.settings |= settings
+    contender.fit(first_interactions(data.split.train, settings.get(EARLY)), data)
 
 
 class Search:
@@ -111,10 +117,25 @@ class Search:
         for _ in range(PASSES):
             before = best
             for name, values in self.grid.items():
-                best = max(({**best, name: value} for value in values), key=self.recall)  # the first of equals
+                choices = [{**best, name: value} for value in values]
+                if name in self._contender.score_grid:
+                    self._judge(name, choices)
+                best = max(choices, key=self.recall)  # the first of equals
             if best == before:
                 break
         return best
+
+    def _judge(self, name: str, choices: Sequence[dict[str, Any]]) -> None:
+        """See those that differ by a setting that nothing is learned by, in one pass over each set of cases."""
+        unseen = [settings for settings in choices if tuple(settings.values()) not in self.seen]
+        if not unseen:
+            return
+        self.fit(unseen[0])
+        values = [settings[name] for settings in unseen]
+        found = [recalls_by(self._contender, cases, self._data, name, values, k=self._k) for cases in self._cases]
+        for settings, recalls in zip(unseen, zip(*found, strict=True), strict=True):
+            self.seen[tuple(settings.values())] = list(recalls)
+            log.debug("%s %s: %s", self._contender.name, settings, recalls)
 
     def best_on(self, place: int) -> dict[str, Any]:
         """Of the settings that the search has seen, those of the highest recall on one of the sets of cases."""

@@ -115,10 +115,9 @@ def run(args: argparse.Namespace) -> None:
     cache = Cache(None if args.no_cache else data.cache_dir, data_fingerprint(data), args.part)
     results: dict[str, Result] = {}
     left_out: dict[str, UnavailableError] = {}
-    # each has a channel of its own, which is tuned and fitted where it is fused; one at a time, since each keeps the
-    # scores of many users
+    # each has a channel of its own, which is fitted where it is fused, as it was tuned by itself
     fused = (
-        Fused(model, channel)
+        Fused(model, channel, cache)
         for model in trained
         for channel in chosen(data, advised(Path(model.path)) if args.fuse is None else channels).values()
     )

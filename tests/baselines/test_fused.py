@@ -10,9 +10,11 @@ import torch
 
 from recall_lightning import InputError, ItemTower, MeanTower, RecallModule, Recommender
 from recall_lightning.baselines.base import UnavailableError
-from recall_lightning.baselines.evaluate import rank_cases, recall_of
+from recall_lightning.baselines.cache import Cache
+from recall_lightning.baselines.evaluate import rank_cases, recall_of, recalls_by
 from recall_lightning.baselines.fused import WEIGHTS, Fused, serving
 from recall_lightning.baselines.markov import MarkovChain
+from recall_lightning.baselines.run import run
 from recall_lightning.baselines.text_profile import TfIdfProfile
 from recall_lightning.baselines.trained import Trained
 from recall_lightning.baselines.tuning import Search, tune
@@ -53,39 +55,51 @@ def test_tuned_it_recalls_no_less_on_validation_than_the_model_alone(trained, ty
     assert fused.settings["of the baseline"] == fused.channel.settings
 
 
-def test_scores_that_are_kept_are_those_of_the_cases_they_are_asked_for(trained, typed_data, monkeypatch):
+def test_weights_judged_in_one_pass_are_judged_as_one_after_the_other(trained, typed_data):
     fused = Fused(trained, MarkovChain())
     fused.fit(typed_data.split.train, typed_data)
-    fused.settings["way and weight"] = ("rank", 0.5)
-    once = [rank_cases(fused, part, typed_data).ranks for part in (typed_data.split.validation, typed_data.split.test)]
-    assert fused._kept
-    again = [rank_cases(fused, part, typed_data).ranks for part in (typed_data.split.validation, typed_data.split.test)]
-    monkeypatch.setattr("recall_lightning.baselines.fused._KEPT", 0)
-    fused._kept = {}
-    anew = [rank_cases(fused, part, typed_data).ranks for part in (typed_data.split.validation, typed_data.split.test)]
-    assert not fused._kept
-    for a, b, c in zip(once, again, anew, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
+    (name, values), parts = *fused.score_grid.items(), (typed_data.split.validation, typed_data.split.test)
+    seen = set()
+    for cases, k in itertools.product(parts, [1, 2, 3]):
+        one_by_one = []
+        for value in values:
+            fused.settings[name] = value
+            one_by_one.append(recall_of(rank_cases(fused, cases, typed_data), k))
+        assert recalls_by(fused, cases, typed_data, name, values, k=k) == one_by_one
+        seen.add(tuple(one_by_one))
+    assert any(len(set(recalls)) > 1 for recalls in seen)
+
+
+def test_one_pass_scores_nobody_twice(trained, typed_data, monkeypatch):
+    fused, scored = Fused(trained, MarkovChain()), []
+    fused.fit(typed_data.split.train, typed_data)
+    score = fused.channel.score
+    monkeypatch.setattr(fused.channel, "score", lambda batch: (scored.extend(batch.users.tolist()), score(batch))[1])
+    search = Search(fused, typed_data, [(typed_data.splits, typed_data.split.validation)], k=2)
+    monkeypatch.setattr(fused, "fit", lambda *_: None)
+    search.best()
+    assert sorted(scored) == sorted(typed_data.split.validation.users.tolist())
+
+
+def test_a_baseline_in_the_cache_is_not_tuned_again(trained, typed_data, tmp_path, monkeypatch):
+    cache = Cache(tmp_path, "data", "test")
+    tuned = MarkovChain()
+    run(tuned, typed_data, {"test": typed_data.split.test}, cache)
+    expected = Fused(trained, MarkovChain())
+    expected.fit(typed_data.split.train, typed_data)
+    monkeypatch.setattr("recall_lightning.baselines.fused.tune", lambda *_: pytest.fail("tuned anew"))
+    fused = Fused(trained, MarkovChain(), cache)
+    fused.fit(typed_data.split.train, typed_data)
+    assert fused.settings["of the baseline"] == tuned.settings == expected.settings["of the baseline"]
+    fused.settings["way and weight"] = expected.settings["way and weight"] = ("rank", 0.5)
+    ranks = [rank_cases(each, typed_data.split.test, typed_data).ranks for each in (fused, expected)]
+    assert ranks[0].equal(ranks[1])
 
 
 def test_every_weight_is_tried_by_scores_and_by_ranks(trained, typed_data):
     search = Search(Fused(trained, MarkovChain()), typed_data, [(typed_data.splits, typed_data.split.validation)], k=2)
     search.best()
     assert {key[0] for key in search.seen} == {(way, weight) for way in ("score", "rank") for weight in WEIGHTS}
-
-
-def test_cases_whose_histories_and_known_items_join_to_the_same_numbers_are_told_apart(trained, typed_data):
-    fused = Fused(trained, MarkovChain())
-    fused.fit(typed_data.split.train, typed_data)
-    fused.settings["way and weight"] = ("score", 0.5)
-    batches = [
-        EvalBatch(torch.tensor([0]), torch.tensor([history]), torch.tensor([[4]]), torch.tensor([known]))
-        for history, known in [([0, 1], [2]), ([0], [1, 2])]
-    ]
-    first, second = (fused.score(batch) for batch in batches)
-    assert first[0].isinf().nonzero()[:, 0].tolist() == [2]
-    assert second[0].isinf().nonzero()[:, 0].tolist() == [1, 2]
 
 
 def test_it_answers_about_new_items_where_its_baseline_can(trained):
@@ -204,11 +218,6 @@ def test_way_and_weight_are_those_of_a_comparison_and_told_with_what_they_gain(f
         f"fused with Markov chain by {fusing.way}, weight {fusing.weight:g}: validation recall@10 {tuned.recall:.4f}, "
         f"without {alone:.4f}"
     )
-
-
-def test_no_score_is_kept_for_who_is_recommended_to(fused, recommend):
-    recommend(HISTORIES, "rank", 0.5)
-    assert not fused._kept
 
 
 def test_a_baseline_that_cannot_take_part_says_why(fused, typed_data, monkeypatch):
