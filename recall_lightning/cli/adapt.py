@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models", metavar="A,B",
         help=f"baselines among {', '.join([*QUICK, *SLOW])}, or `all`; the default is all but the last {len(SLOW)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--fuse", metavar="A,B", default="",
+        help="fuse the base and the adapted model with one of these baselines: which, and how much it counts, by "
+        "validation for each number of interactions",
+    )  # fmt: skip
     parser.add_argument("--k", type=positive, default=10, help="main cut-off (default 10)")
     parser.add_argument(
         "--out", metavar="DIR", help="where the files go, by default `adaptation` beside the checkpoint"
@@ -58,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from recall_lightning.baselines.registry import chosen
+    from recall_lightning.baselines.trained import Trained
     from recall_lightning.cli.trainer import data_of
     from recall_lightning.coldstart import experiment, protocols
     from recall_lightning.coldstart.learner import Learner
@@ -66,28 +72,36 @@ def run(args: argparse.Namespace) -> None:
     data = data_of(args.config, args.keys)
     names = {None: QUICK, "all": [*QUICK, *SLOW]}.get(args.models) or args.models.split(",")
     baselines = list(chosen(data, names).values())
+    channels = list(chosen(data, args.fuse.split(",")).values()) if args.fuse else []
     protocols.check(data.splits, args.query, args.support)  # all that can be told before data is read
     meta = MAMLRecallModule.load_from_checkpoint(args.ckpt)
     data.setup()
     assert meta.background is not None
     meta.background.check(data, args.ckpt)
     asked = protocols.protocols(data, args.query, args.support, args.part)
-    control = _control(args, meta, data)
+    base = _base(args, meta)
+    control = None if base is None else _control(base, meta, data)
     settings = experiment.Settings(
         args.part, args.steps or meta.inner_loop.steps, args.k, None if args.no_cache else data.cache_dir
     )
-    outcome = experiment.run(data, asked, baselines, Learner.of_meta(meta, data), control, settings)
+    fusion = None
+    if channels:
+        fusion = experiment.Fusion(channels, Trained(args.ckpt), None if base is None else Trained(base))
+    outcome = experiment.run(data, asked, baselines, Learner.of_meta(meta, data), control, settings, fusion)
     _tell(outcome, data, args)
 
 
-def _control(args: argparse.Namespace, meta: "MAMLRecallModule", data: "RecallDataModule") -> "Learner | None":
-    """The model that meta-training started from, ready to be fine-tuned; None if it isn't at hand."""
+def _base(args: argparse.Namespace, meta: "MAMLRecallModule") -> str | None:
+    """Where the model is that meta-training started from; None if it isn't at hand."""
+    path = args.base or meta.hparams.get("init_from")
+    return None if path is None or (not args.base and not Path(path).is_file()) else str(path)
+
+
+def _control(path: str, meta: "MAMLRecallModule", data: "RecallDataModule") -> "Learner":
+    """That model, ready to be fine-tuned."""
     from recall_lightning.coldstart.learner import Learner
     from recall_lightning.modules.recall import RecallModule
 
-    path = args.base or meta.hparams.get("init_from")
-    if path is None or (not args.base and not Path(path).is_file()):
-        return None
     base = RecallModule.load_from_checkpoint(path)
     assert base.background is not None
     base.background.check(data, path)

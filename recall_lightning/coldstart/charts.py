@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from recall_lightning.baselines.base import UnavailableError
-from recall_lightning.coldstart.answers import ADAPTED, BASE, CONTROL, START
+from recall_lightning.coldstart.answers import ADAPTED, ADAPTED_FUSED, BASE, BASE_FUSED, CONTROL, START
 from recall_lightning.coldstart.report import Figure
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ _LEARNED: dict[str, dict[str, Any]] = {
     START: {"color": "#d62728", "linewidth": 1.5, "linestyle": "--", "marker": "o", "markersize": 4},
     CONTROL: {"color": "#1f77b4", "linewidth": 2.0, "marker": "s"},
     BASE: {"color": "#1f77b4", "linewidth": 1.5, "linestyle": "--", "marker": "s", "markersize": 4},
+    ADAPTED_FUSED: {"color": "#d62728", "linewidth": 1.5, "linestyle": ":", "marker": "^", "markersize": 5},
+    BASE_FUSED: {"color": "#1f77b4", "linewidth": 1.5, "linestyle": ":", "marker": "v", "markersize": 5},
 }
 _BANDS = (ADAPTED, CONTROL)
 

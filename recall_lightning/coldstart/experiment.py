@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 
 from recall_lightning.baselines.base import Contender, UnavailableError
-from recall_lightning.coldstart import contenders
-from recall_lightning.coldstart.answers import ADAPTED, BASE, CONTROL, START, Answer, Asked
+from recall_lightning.baselines.trained import Trained
+from recall_lightning.coldstart import contenders, fused
+from recall_lightning.coldstart.answers import (
+    ADAPTED,
+    ADAPTED_FUSED,
+    BASE,
+    BASE_FUSED,
+    CONTROL,
+    START,
+    Answer,
+    Asked,
+    Role,
+)  # fmt: skip
 from recall_lightning.coldstart.learner import Learner
 from recall_lightning.coldstart.protocols import Protocol
 from recall_lightning.data.datamodule import RecallDataModule
@@ -39,6 +50,21 @@ class Settings:
     cache: Path | None
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """What is fused with what.
+
+    Attributes:
+        channels: baselines, of which each number of support interactions gets the one that validation says.
+        meta: the meta-trained model.
+        base: the model that it started from; None if it isn't at hand.
+    """
+
+    channels: Sequence[Contender]
+    meta: Trained
+    base: Trained | None
+
+
 @dataclass
 class Outcome:
     """What came of it.
@@ -46,8 +72,9 @@ class Outcome:
     Attributes:
         asked: the answers, by protocol.
         rates: the control's recall on validation by step size, for each query.
-        settings: baselines' settings, by query, model and number of support interactions.
-        left_out: baselines that can't take part, and why.
+        settings: settings of baselines and of what is fused with them, by query, model and number of support
+            interactions.
+        left_out: baselines, and what is fused with them, that can't take part, and why.
     """
 
     asked: list[Asked] = field(default_factory=list)
@@ -68,6 +95,7 @@ def run(
     meta: Learner,
     control: Learner | None,
     settings: Settings,
+    fusion: Fusion | None = None,
 ) -> Outcome:
     """Ask every model by every protocol.
 
@@ -78,6 +106,7 @@ def run(
         meta: the meta-trained model.
         control: the model that meta-training started from, to be fine-tuned; None if there is none.
         settings: of the experiment.
+        fusion: None for none.
     """
     outcome = Outcome()
     groups = [(query, list(group)) for query, group in groupby(protocols, key=lambda protocol: protocol.query)]
@@ -92,6 +121,9 @@ def run(
         for query, group in groups:
             if contender.name not in outcome.left_out:
                 _ask(contender, data, group, query, settings, outcome)
+    if fusion is not None:
+        for query, group in groups:
+            _ask_fused(fusion, data, group, query, settings, outcome)
     for asked in outcome.asked:  # of one that dropped out half-way, nothing is told
         asked.answers[:] = [answer for answer in asked.answers if answer.model not in outcome.left_out]
     return outcome
@@ -138,3 +170,26 @@ def _ask(
             ranks = result.rankings[str(asked.protocol.support)].ranks
             at = sum(answer.role == "baseline" for answer in asked.answers)  # before those that learned
             asked.answers.insert(at, Answer(contender.name, "baseline", None, ranks))
+
+
+def _ask_fused(
+    fusion: Fusion, data: RecallDataModule, group: list[Protocol], query: str, settings: Settings, outcome: Outcome
+) -> None:
+    cache = contenders.cache_of(data, group, settings.cache, k=settings.k, part=settings.part)
+    both: list[tuple[str, Role, Trained | None]] = [
+        (BASE_FUSED, "base fused", fusion.base), (ADAPTED_FUSED, "adapted fused", fusion.meta)
+    ]  # fmt: skip
+    for name, role, model in both:
+        if model is None or name in outcome.left_out:
+            continue
+        try:
+            chosen = fused.run(model, fusion.channels, data, group, cache, k=settings.k)
+        except UnavailableError as why:
+            outcome.left_out[name] = str(why)
+            continue
+        outcome.settings[query, name] = {
+            str(protocol.support): dict(of.settings) for protocol, of in zip(group, chosen, strict=True)
+        }
+        of_query = [asked for asked in outcome.asked if asked.protocol.query == query]
+        for asked, of in zip(of_query, chosen, strict=True):
+            asked.answers.append(Answer(name, role, None, of.rankings.ranks))

@@ -51,7 +51,7 @@ def figures(asked: Sequence[Asked], k: int) -> list[Figure]:
     """All figures.
 
     Args:
-        asked: the answers, those of the meta-trained model last.
+        asked: the answers, those of the meta-trained model among them.
         k: main cut-off; the recall at `DEEP` is told, too.
     """
     return [figure for each in asked for figure in _of_protocol(each, k)]
@@ -61,7 +61,7 @@ def _of_protocol(asked: Asked, k: int) -> Iterator[Figure]:
     recall = [float(recall_at_k(answer.ranks, k).nanmean()) for answer in asked.answers]
     places = [place for place, answer in enumerate(asked.answers) if answer.role == "baseline"]
     best = max(places, key=lambda place: recall[place], default=None)
-    against = len(recall) - 1
+    against = max(place for place, answer in enumerate(asked.answers) if answer.role == "adapted")
     metrics = {f"recall@{k}": (recall_at_k, k), f"recall@{DEEP}": (recall_at_k, DEEP), f"ndcg@{k}": (ndcg_at_k, k)}
     for metric, (of, at) in metrics.items():
         values = np.stack([of(answer.ranks, at).double().numpy() for answer in asked.answers], 1)  # (users, answers)

@@ -39,7 +39,7 @@ def differences(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for support in dict.fromkeys(figure.support for figure in figures):
         last = {figure.role: figure for figure in figures if figure.support == support}
-        for role in ("start", "control", "base", "best baseline"):
+        for role in ("start", "control", "base", "best baseline", "base fused", "adapted fused"):
             figure = last.get(role)
             if figure is None or figure.difference is None:
                 continue

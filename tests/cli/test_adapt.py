@@ -4,7 +4,7 @@ import csv
 import random
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +158,38 @@ def test_a_second_run_refits_nothing_and_gives_the_same_bytes(found, trained, tm
     adapt(trained, tmp_path, *FEW, "--base", trained.base)
     assert (tmp_path / "adaptation.csv").read_bytes() == (found[1] / "adaptation.csv").read_bytes()
     assert "EASE, fixed: from the cache" in capsys.readouterr().err
+
+
+def test_fused_rows_are_those_of_the_weight_that_validation_says(trained, tmp_path):
+    found = adapt(trained, tmp_path, *FEW, "--base", trained.base, "--fuse", "popularity,ease", "--part", "validation")
+    of = {(row["query"], row["support"], row["model"]): float(row["value"]) for row in found
+          if row["metric"] == "recall@10"}  # fmt: skip
+    for query, support in {key[:2] for key in of}:
+        for alone, fused in (("base", "base, fused"), ("MAML, adapted", "MAML, adapted, fused")):
+            # weights of 0 are tried, and of 2 about the baseline alone; the validation's users choose, and are asked
+            assert of[query, support, fused] >= of[query, support, alone]
+    text = (tmp_path / "adaptation.md").read_text()
+    assert re.search(r"base, fused +\| next +\| 1 +\| with (popularity|EASE), by (scores|ranks), weight [\d.]+", text)
+
+
+def test_fused_rows_change_no_other(found, trained, tmp_path):
+    rows = adapt(trained, tmp_path, *FEW, "--base", trained.base, "--fuse", "ease")
+    fused = [row for row in rows if row["model"].endswith(", fused")]
+    assert {(row["model"], row["query"], row["support"]) for row in fused} == {
+        (model, query, k) for model in ("base, fused", "MAML, adapted, fused") for query in ("next", "fixed")
+        for k in ("1", "2", "3")
+    }  # fmt: skip
+    assert [row for row in rows if row not in fused] == found[0]
+    assert {row["role"] for row in fused} == {"base fused", "adapted fused"}
+
+
+def test_without_the_base_the_adapted_model_alone_is_fused(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    moved = torch.load(trained.meta, weights_only=True)
+    moved["hyper_parameters"]["init_from"] = "gone.ckpt"
+    torch.save(moved, tmp_path / "meta.ckpt")
+    rows = adapt(replace(trained, meta=tmp_path / "meta.ckpt"), tmp_path / "out", *FEW, "--fuse", "ease")
+    assert {row["model"] for row in rows if row["model"].endswith(", fused")} == {"MAML, adapted, fused"}
 
 
 def test_the_terminal_shows_recall_differences_and_steps(trained, tmp_path, capsys):
