@@ -13,13 +13,17 @@ class ItemCache(nn.Module):
 
     Attributes:
         vectors: `(items, text_dim)` float; not part of the weights.
+        made_at: int64, the step of the training by whose weights all of them were last made; -1 for none. A buffer, so
+            that it goes with the vectors where a callback changes weights for averaged ones.
     """
 
     vectors: Tensor
+    made_at: Tensor
 
     def __init__(self, n_items: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(n_items, dim), persistent=False)
+        self.register_buffer("made_at", torch.tensor(-1), persistent=False)
 
     @torch.no_grad()
     def write(self, rows: Tensor, vectors: Tensor) -> None:

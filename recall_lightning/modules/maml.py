@@ -108,19 +108,23 @@ class MAMLRecallModule(RecallModule):
         """
         if not isinstance(self.data, EpisodeDataModule):
             raise InputError("MAMLRecallModule learns from episodes: give it an EpisodeDataModule (`method: maml`)")
-        (start,) = self._start
-        if self.background is None and start is not None:
-            assert start.background is not None
-            start.background.check(self.data, f"model.init_from {self.init_from}")
-            if self.data.max_history != start.model.max_history:
-                raise InputError(
-                    f"data.max_history is {self.data.max_history}, but the towers of {self.init_from} (init_from) "
-                    f"see {start.model.max_history} items: set it to that"
-                )
-            self.build(encoder_of(start, self.encoder_config), self._background())
-            take_over(self, start, f"{self.init_from} (model.init_from)", items=True)
-            self._start = (None,)
         super().setup(stage)
+
+    def _begin(self) -> None:
+        (start,) = self._start
+        if start is None:
+            super()._begin()
+            return
+        assert start.background is not None
+        start.background.check(self.data, f"model.init_from {self.init_from}")
+        if self.data.max_history != start.model.max_history:
+            raise InputError(
+                f"data.max_history is {self.data.max_history}, but the towers of {self.init_from} (init_from) see "
+                f"{start.model.max_history} items: set it to that"
+            )
+        self.build(encoder_of(start, self.encoder_config), self._background())
+        take_over(self, start, f"{self.init_from} (model.init_from)", items=True)
+        self._start = (None,)
 
     def build(self, model: PreTrainedModel, background: Background) -> None:
         super().build(model, background)

@@ -30,7 +30,6 @@ class PortableModule(BaseModule):
     model: RecallModel
     background: Background | None
     threshold: ThresholdChoice
-    _refreshed_at_step: int
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -57,7 +56,8 @@ class PortableModule(BaseModule):
         parts = carried(self.model.encoder.model, self.background)
         cache = self.model.cache.vectors.cpu() if self._cached else None
         checkpoint["recall_lightning"] = parts | {
-            "cache": cache, "refreshed_at_step": self._refreshed_at_step, "threshold": self.threshold.carried(),
+            "cache": cache, "refreshed_at_step": int(self.model.cache.made_at),
+            "threshold": self.threshold.carried(),
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ class PortableModule(BaseModule):
         cache = checkpoint["recall_lightning"]["cache"]
         if cache is not None:
             self.model.cache.vectors.copy_(cache)
-            self._refreshed_at_step = checkpoint["recall_lightning"]["refreshed_at_step"]
+            self.model.cache.made_at.fill_(checkpoint["recall_lightning"]["refreshed_at_step"])
 
     @classmethod
     def restored(cls, checkpoint: dict[str, Any], source: str) -> Self:

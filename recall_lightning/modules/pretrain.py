@@ -19,6 +19,7 @@ from recall_lightning.errors import InputError
 from recall_lightning.models.lora import merge_adapters
 from recall_lightning.models.masked_language import MaskedLanguageHead
 from recall_lightning.models.pretraining import PretrainingModel
+from recall_lightning.modules.averaging import check_averaging
 from recall_lightning.modules.base import BaseModule
 from recall_lightning.modules.checkpoint import fill, is_pretrained
 from recall_lightning.modules.encoder_config import EncoderConfig
@@ -105,7 +106,8 @@ class PretrainModule(BaseModule):
         """Load the encoder, unless a checkpoint brought it.
 
         Raises:
-            InputError: if it can't be loaded, or objectives, encoder and data don't fit.
+            InputError: if it can't be loaded, or objectives, encoder and data don't fit, or a callback can't
+                average the weights.
         """
         if not isinstance(self.data, PretrainDataModule):
             raise InputError("PretrainModule learns from texts: give it a PretrainDataModule (method: pretrain)")
@@ -114,13 +116,17 @@ class PretrainModule(BaseModule):
                 "data.batch_size or data.eval_batch_size is 1, but a text is told from the others of its batch: give 2 "
                 "or more"
             )
-        if self.tokenizer is None:
-            assert self.data.tokenizer is not None
-            path, attention = self.encoder_config.path, self.encoder_config.attention
-            model = load_model(path, attention=attention, masked_language=self.mlm_weight > 0)
-            self.build(model, self.data.tokenizer)
-            n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-            log.info("pretraining %.1f M weights", n_trained / 1e6)
+        self.configure_model()
+
+    def configure_model(self) -> None:
+        if self.tokenizer is not None:  # callbacks that average weights ask for this before `setup`, Lightning after it
+            return
+        check_averaging(self.trainer)
+        assert self.data.tokenizer is not None
+        path, attention = self.encoder_config.path, self.encoder_config.attention
+        self.build(load_model(path, attention=attention, masked_language=self.mlm_weight > 0), self.data.tokenizer)
+        n_trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        log.info("pretraining %.1f M weights", n_trained / 1e6)
 
     def build(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Make the parts around a model.

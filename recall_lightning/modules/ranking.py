@@ -69,9 +69,10 @@ class RankingModule(PortableModule):
     @torch.no_grad()
     def refresh_cache(self) -> None:
         """Encode every text of the catalogue with the present weights, unless that was done."""
-        if self._refreshed_at_step == self.global_step and self.trainer.training:
+        made_at = int(self.model.cache.made_at)
+        if made_at == self.global_step and self.trainer.training:
             return
-        if self._refreshed_at_step >= 0 and not self.model.encoder.trained:
+        if made_at >= 0 and not self.model.encoder.trained:
             return
         encoder = self.model.encoder
         with self.trainer.precision_plugin.forward_context():
@@ -81,7 +82,7 @@ class RankingModule(PortableModule):
                 digest = f"{weights_digest(encoder)} {self.trainer.precision} {self.device.type}"
                 vectors = kept_vectors(lambda: encoder, digest, self.tokens, self.data.cache_dir, self.device)
         self.model.cache.write(torch.arange(len(vectors), device=self.device), vectors)
-        self._refreshed_at_step = self.global_step
+        self.model.cache.made_at.fill_(self.global_step)
 
     def _encoded(self) -> Tensor:
         """`(items, text_dim)` float32 text vectors, of several processes each a share."""

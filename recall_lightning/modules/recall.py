@@ -18,6 +18,7 @@ from recall_lightning.models.prior import PlusPrior
 from recall_lightning.models.recall_model import RecallModel
 from recall_lightning.models.transitions import Bonus
 from recall_lightning.models.user_tower import TransformerTower, UserTower
+from recall_lightning.modules.averaging import check_averaging
 from recall_lightning.modules.candidates import StepItems, known_candidates, placed, step_items
 from recall_lightning.modules.checkpoint import Background
 from recall_lightning.modules.encoder_config import EncoderConfig
@@ -127,7 +128,6 @@ class RecallModule(RankingModule):
             logger=False,  # the callback FinalMetrics logs them, with the metrics
         )  # fmt: skip
         self.background = None
-        self._refreshed_at_step = -1
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -135,23 +135,33 @@ class RecallModule(RankingModule):
         """Make the weights, which need the catalogue's size.
 
         Raises:
-            InputError: if user tower and data don't fit, or a checkpoint was trained on other data.
+            InputError: if user tower and data don't fit, or a checkpoint was trained on other data, or a callback can't
+                average the weights.
         """
         if self._towers[1].reads_text != (self.data.history_tokens is not None):
             raise InputError(
                 f"data.history_tokens is {self.data.history_tokens}: a user tower that reads text (TextTower) needs a "
                 "number, such as 128, and every other tower needs null"
             )
-        if self.background is None:
-            self._begin()
-            n_encoder, n_all = (
-                sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (self.model.encoder, self)
-            )
-            log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
-        else:
+        if self.background is not None:
             self.background.check(self.data, "the checkpoint", held_out=stage in {"validate", "test"})
+        self._make_weights()
         self.tokens = self.data.tokens
         self.data.encodes_catalogue = self.candidates == "catalogue" and self.model.encoder.trained
+
+    def configure_model(self) -> None:
+        self._make_weights()  # callbacks that average weights ask for this before `setup`, Lightning after it
+        super().configure_model()
+
+    def _make_weights(self) -> None:
+        if self.background is not None:
+            return
+        check_averaging(self.trainer)
+        self._begin()
+        n_encoder, n_all = (
+            sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (self.model.encoder, self)
+        )
+        log.info("training %.1f M weights, %.1f M of them the encoder's", n_all / 1e6, n_encoder / 1e6)
 
     def _begin(self) -> None:
         """Make the weights, or take those of `init_from`."""
