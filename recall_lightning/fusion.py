@@ -22,7 +22,7 @@ def fuse_scores(channels: list[Tensor], weights: list[float]) -> Tensor:
     Returns:
         `(users, items)` float64, -inf at what is no candidate.
     """
-    return weighted_sum([standardised(scores) for scores in channels], weights)
+    return weighted_sum([standardised(scores) for scores in channels], weights, channels[0] == -torch.inf)
 
 
 def fuse_ranks(channels: list[Tensor], weights: list[float]) -> Tensor:
@@ -37,43 +37,43 @@ def fuse_ranks(channels: list[Tensor], weights: list[float]) -> Tensor:
     Returns:
         As of `fuse_scores`.
     """
-    return weighted_sum([reciprocal_ranks(scores) for scores in channels], weights)
+    return weighted_sum([reciprocal_ranks(scores) for scores in channels], weights, channels[0] == -torch.inf)
 
 
 WAYS = {"score": fuse_scores, "rank": fuse_ranks}
 
 
-def weighted_sum(normals: list[Tensor], weights: list[float]) -> Tensor:
+def weighted_sum(normals: list[Tensor], weights: list[float], excluded: Tensor) -> Tensor:
     """What both ways of fusing end with.
 
     Args:
-        normals: each channel's `(users, items)` float64 on the common scale, -inf at what is no candidate.
+        normals: each channel's `(users, items)` float64 on the common scale, finite.
         weights: one a channel; one of 0 says nothing.
+        excluded: `(users, items)` bool, what is no candidate: it gets -inf.
     """
-    total = torch.zeros_like(normals[0]).masked_fill_(normals[0] == -torch.inf, -torch.inf)
+    total = torch.zeros_like(normals[0])
     for normal, weight in zip(normals, weights, strict=True):
         if weight:
             total += weight * normal
-    return total
+    return total.masked_fill_(excluded, -torch.inf)
 
 
 def standardised(scores: Tensor) -> Tensor:
-    """A channel's `(users, items)` scores at mean 0 and deviation 1 over each user's candidates, float64."""
+    """A channel's `(users, items)` scores at mean 0 and deviation 1 over each user's candidates, float64, others 0."""
     excluded = scores == -torch.inf
     n = (~excluded).sum(-1, keepdim=True).clamp(min=1)
     centred = scores.double().masked_fill(excluded, 0.0)
     centred = (centred - centred.sum(-1, keepdim=True) / n).masked_fill_(excluded, 0.0)
     deviation = (centred.square().sum(-1, keepdim=True) / n).sqrt()
-    return (centred / deviation.masked_fill(deviation == 0, 1.0)).masked_fill_(excluded, -torch.inf)
+    return centred / deviation.masked_fill(deviation == 0, 1.0)
 
 
 def reciprocal_ranks(scores: Tensor) -> Tensor:
-    """`1 / (60 + rank)` of a channel's `(users, items)` scores, float64, -inf at what is no candidate."""
+    """`1 / (60 + rank)` of a channel's `(users, items)` scores, float64; what is no candidate comes last."""
     ordered = (-scores.double()).sort(dim=-1).values
     above = torch.searchsorted(ordered, -scores.double())  # how many score more
     upto = torch.searchsorted(ordered, -scores.double(), right=True)  # and how many not less
-    found = 1 / (RANK_OFFSET + (above + 1 + upto).double() / 2)
-    return found.masked_fill_(scores == -torch.inf, -torch.inf)
+    return 1 / (RANK_OFFSET + (above + 1 + upto).double() / 2)
 
 
 NORMALS: dict[str, Normal] = {"score": standardised, "rank": reciprocal_ranks}  # by way, before weights

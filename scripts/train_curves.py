@@ -151,7 +151,8 @@ def _ours(data: RecallDataModule, seconds: float, n_cases: int) -> Curve:
 def _validated(module: Any, data: BenchData) -> float:
     """Recall@10 of a module in training, which stays as it was: what validation refreshes is no gift to training."""
     module.eval()
-    cache, refreshed = module.model.cache.vectors.clone(), module._refreshed_at_step
+    cache = module.model.cache
+    vectors, made_at = cache.vectors.clone(), cache.made_at.clone()
     module.refresh_cache()
     module.item_vectors = module.model.catalogue_vectors()
     metrics = RankingMetrics([K])
@@ -159,8 +160,8 @@ def _validated(module: Any, data: BenchData) -> float:
         for scores, targets in module._scores(module.user_vectors(batch), batch):
             metrics.update_ranks(target_ranks(scores, targets))
     module.train()
-    module.model.cache.vectors.copy_(cache)
-    module._refreshed_at_step = refreshed
+    cache.vectors.copy_(vectors)
+    cache.made_at.copy_(made_at)
     return float(metrics.compute()[f"recall@{K}"])
 
 

@@ -78,7 +78,7 @@ class Fused(Contender):
             if way not in normals:
                 normals[way] = [NORMALS[way](scores) for scores in channels]
             self.settings[name] = (way, weight)
-            yield weighted_sum(normals[way], [1.0, weight])
+            yield weighted_sum(normals[way], [1.0, weight], channels[0] == -torch.inf)
 
     def _channels(self, batch: EvalBatch) -> list[Tensor]:
         """Each `(batch, items)` float, what a user has met already set aside."""

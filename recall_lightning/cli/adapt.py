@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,10 @@ def run(args: argparse.Namespace) -> None:
     )
     fusion = None
     if channels:
-        fusion = experiment.Fusion(channels, Trained(args.ckpt), None if base is None else Trained(base))
+        adapting = Trained(args.ckpt)
+        assert isinstance(adapting.module, MAMLRecallModule)
+        adapting.module.inner_loop = replace(adapting.module.inner_loop, steps=settings.steps)
+        fusion = experiment.Fusion(channels, adapting, None if base is None else Trained(base))
     outcome = experiment.run(data, asked, baselines, Learner.of_meta(meta, data), control, settings, fusion)
     _tell(outcome, data, args)
 

@@ -176,20 +176,19 @@ def _ask_fused(
     fusion: Fusion, data: RecallDataModule, group: list[Protocol], query: str, settings: Settings, outcome: Outcome
 ) -> None:
     cache = contenders.cache_of(data, group, settings.cache, k=settings.k, part=settings.part)
-    both: list[tuple[str, Role, Trained | None]] = [
+    every: list[tuple[str, Role, Trained | None]] = [
         (BASE_FUSED, "base fused", fusion.base), (ADAPTED_FUSED, "adapted fused", fusion.meta)
     ]  # fmt: skip
-    for name, role, model in both:
-        if model is None or name in outcome.left_out:
-            continue
-        try:
-            chosen = fused.run(model, fusion.channels, data, group, cache, k=settings.k)
-        except UnavailableError as why:
-            outcome.left_out[name] = str(why)
-            continue
+    both = [(name, role, model) for name, role, model in every if model is not None and name not in outcome.left_out]
+    try:
+        found = fused.run([model for _, _, model in both], fusion.channels, data, group, cache, k=settings.k)
+    except UnavailableError as why:
+        outcome.left_out |= {name: str(why) for name, _, _ in both}
+        return
+    of_query = [asked for asked in outcome.asked if asked.protocol.query == query]
+    for (name, role, _), chosen in zip(both, found, strict=True):
         outcome.settings[query, name] = {
             str(protocol.support): dict(of.settings) for protocol, of in zip(group, chosen, strict=True)
         }
-        of_query = [asked for asked in outcome.asked if asked.protocol.query == query]
         for asked, of in zip(of_query, chosen, strict=True):
             asked.answers.append(Answer(name, role, None, of.rankings.ranks))

@@ -64,7 +64,7 @@ def notes(outcome: Outcome, figures: Sequence[Figure], k: int, part: str) -> lis
     """What a reader should know beside the tables, a line each; `part` is the cases' that were asked about."""
     told = [f"cases: {part}"]
     if part == "validation":
-        told[0] += ", and baselines' and the control's settings are chosen on the very cases shown"
+        told[0] += ", and all settings are chosen on the very cases shown"
     for query, recalls in outcome.rates.items():
         rate = outcome.rate(query)
         edge = ": the end of the grid" if rate in (RATES[0], RATES[-1]) else ""
@@ -87,13 +87,13 @@ def notes(outcome: Outcome, figures: Sequence[Figure], k: int, part: str) -> lis
 
 
 def settings_table(outcome: Outcome) -> Table:
-    """The baselines' settings."""
+    """Settings of baselines, and of what is fused with them."""
     rows = [
         [model, query, support, ", ".join(f"{k} {'all' if v is None else v}" for k, v in chosen.items()) or "–"]
         for (query, model), of_model in outcome.settings.items()
         for support, chosen in of_model.items()
     ]
-    return "baselines' settings, by validation", ["model", "query", "k", "settings"], rows
+    return "settings, by validation", ["model", "query", "k", "settings"], rows
 
 
 def _between(figure: Figure) -> str:

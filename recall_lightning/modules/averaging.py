@@ -1,22 +1,26 @@
 """What Lightning's callbacks need that keep averages of the weights."""
 
 import lightning as L
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 
 from recall_lightning.errors import InputError
 
 
 def check_averaging(trainer: L.Trainer) -> None:
-    """Refuse callbacks that would average what is no weight, or keep averages of nothing.
+    """Refuse callbacks that would average what is no weight, or keep what is no average.
 
     Args:
-        trainer: about to fit.
+        trainer: in whichever stage; only one that fits is looked at.
 
     Raises:
         InputError: if a callback can't average the weights.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # a list, once the Trainer is made
+    if trainer.state.fn != TrainerFn.FITTING:
+        return
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # there, once the Trainer is made
+    for callback in callbacks:
         name = type(callback).__name__
         if isinstance(callback, StochasticWeightAveraging):
             raise InputError(
@@ -30,8 +34,13 @@ def check_averaging(trainer: L.Trainer) -> None:
                 f"trainer.callbacks: {name} would average buffers, too, and rows of items have no mean. Give it "
                 "use_buffers: false"
             )
-        if isinstance(trainer.strategy, ModelParallelStrategy):
+        if isinstance(trainer.strategy, (ModelParallelStrategy, FSDPStrategy, DeepSpeedStrategy)):
             raise InputError(
-                f"trainer.callbacks: {name} can't average layers that processes share. Leave it out, or take another "
-                "strategy than ModelParallelStrategy"
+                f"trainer.callbacks: {name} can't average layers that processes share. Leave it out, or give "
+                "--trainer.strategy ddp"
+            )
+        if any(isinstance(other, ModelCheckpoint) and other.save_weights_only for other in callbacks):
+            raise InputError(
+                f"trainer.callbacks: {name} averages weights, but with save_weights_only Lightning keeps those that "
+                "aren't averaged. Give the checkpoint save_weights_only: false"
             )

@@ -119,9 +119,16 @@ class PretrainModule(BaseModule):
         self.configure_model()
 
     def configure_model(self) -> None:
+        """Load the encoder.
+
+        Raises:
+            InputError: if a callback can't average its weights, or the strategy is to share them.
+        """
+        check_averaging(self.trainer)
+        if self.sharded:
+            raise InputError("ModelParallelStrategy: pretraining shares no layers. Give --trainer.strategy ddp")
         if self.tokenizer is not None:  # callbacks that average weights ask for this before `setup`, Lightning after it
             return
-        check_averaging(self.trainer)
         assert self.data.tokenizer is not None
         path, attention = self.encoder_config.path, self.encoder_config.attention
         self.build(load_model(path, attention=attention, masked_language=self.mlm_weight > 0), self.data.tokenizer)

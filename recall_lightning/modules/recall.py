@@ -154,9 +154,9 @@ class RecallModule(RankingModule):
         super().configure_model()
 
     def _make_weights(self) -> None:
+        check_averaging(self.trainer)
         if self.background is not None:
             return
-        check_averaging(self.trainer)
         self._begin()
         n_encoder, n_all = (
             sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (self.model.encoder, self)

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from recall_lightning.baselines.ease import EASE
+from recall_lightning.baselines.fused import Fused
 from recall_lightning.cli.main import main
 from recall_lightning.coldstart.events import NAME
 
@@ -93,7 +94,7 @@ def test_one_run_writes_a_table_a_report_two_charts_and_events(found):
     text = (found[1] / "adaptation.md").read_text()
     assert "### query next (what follows a user's first k interactions)" in text
     assert "### query fixed: recall@10 by inner step" in text
-    assert "### baselines' settings, by validation" in text
+    assert "### settings, by validation" in text
     assert "base, fine-tuned, query next: step size" in text
 
 
@@ -181,6 +182,19 @@ def test_fused_rows_change_no_other(found, trained, tmp_path):
     }  # fmt: skip
     assert [row for row in rows if row not in fused] == found[0]
     assert {row["role"] for row in fused} == {"base fused", "adapted fused"}
+
+
+def test_fused_by_no_weight_the_adapted_model_is_itself_after_as_many_steps_as_asked(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Fused, "score_grid", {"way and weight": (("score", 0.0),)})
+    found = {}
+    for steps in (1, 2):
+        rows = adapt(trained, tmp_path / str(steps), *FEW, "--base", trained.base, "--fuse", "ease", "--steps", steps)
+        last = {(row["query"], row["support"], row["metric"], row["model"]): row["value"] for row in rows}
+        for (*asked, model), value in last.items():
+            if model.endswith(", fused"):
+                assert float(value) == pytest.approx(float(last[*asked, model.removesuffix(", fused")]), abs=1e-9)
+        found[steps] = [value for (*_, model), value in last.items() if model == "MAML, adapted, fused"]
+    assert found[1] != found[2]
 
 
 def test_without_the_base_the_adapted_model_alone_is_fused(trained, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 
 from recall_lightning.baselines.base import Contender, UnavailableError
 from recall_lightning.baselines.tuning import EARLY, Search, early_grid
-from recall_lightning.coldstart import contenders, experiment
+from recall_lightning.coldstart import contenders, experiment, fused
 from recall_lightning.coldstart.experiment import RATES, Settings
 from recall_lightning.coldstart.protocols import protocols
 from recall_lightning.data.interactions import Interactions
@@ -190,3 +190,63 @@ def test_who_cannot_take_part_in_all_of_it_is_left_out_of_all_and_asked_no_more(
     assert outcome.left_out == {"unable": "needs magic"}
     assert {answer.model for each in outcome.asked for answer in each.answers} == {"MAML, unadapted", "MAML, adapted"}
     assert Unable.asked == 2
+
+
+# -- fused -------------------------------------------------------------------------------------------------------------
+
+
+class Sure(Contender):
+    """A model that scores the third item above all others."""
+
+    name = "sure"
+
+    def fit(self, train, data):
+        self.scores = torch.zeros(N_ITEMS)
+        self.scores[3] = 1
+
+    def score(self, batch):
+        return self.scores.repeat(len(batch.users), 1)
+
+
+def fused_with(channels, data, group):
+    cache = contenders.cache_of(data, group, None, k=1, part="test")
+    return fused.run([Sure(), Sure()], channels, data, group, cache, k=1)
+
+
+def test_what_is_fused_is_chosen_on_validation_and_not_on_what_is_asked(data):
+    one, three = protocols(data, ["next"], [1, 3], "test")
+    # validation's users take item 1, which the baseline likes then; those who are asked take item 3, as the model says
+    ((chosen,), (again,)) = fused_with(
+        [Liking()], data, [replace(one, asked=replace(one.asked, targets=three.asked.targets))]
+    )
+    assert chosen.settings["with"] == "liking"
+    assert chosen.settings["weight"] > 0
+    assert chosen.recall == again.recall == 1
+    assert (chosen.rankings.ranks > 0).all()
+
+
+def test_each_number_of_interactions_gets_its_own_baseline_and_weight(data):
+    group = protocols(data, ["next"], [1, 3], "test")
+    (one, three), _ = fused_with([Liking()], data, group)
+    assert one.settings["weight"] > 0
+    assert three.settings["weight"] == 0  # the model is right already
+    assert all((chosen.rankings.ranks == 0).all() for chosen in (one, three))
+
+
+def test_baselines_that_can_take_part_are_fused_without_those_that_cannot(data):
+    group = protocols(data, ["next"], [1], "test")
+    Unable.asked = 1
+    ((chosen,), _) = fused_with([Unable(), Liking()], data, group)
+    assert chosen.settings["with"] == "liking"
+    with pytest.raises(UnavailableError, match="unable needs magic"):
+        fused_with([Unable()], data, group)
+
+
+def test_a_baseline_is_fitted_once_for_each_setting_and_all_models(data):
+    group = protocols(data, ["next"], [1, 2, 3], "test")
+    three = [group[0], group[1], group[0]]
+    contenders.run(Liking(), data, three, contenders.cache_of(data, three, None, k=1, part="test"), k=1)
+    n_tuned = len(Liking.fits)
+    Liking.fits.clear()
+    fused_with([Liking()], data, three)
+    assert len(Liking.fits) == n_tuned + 2
