@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recall_lightning import MovieLens
 from recall_lightning.cli.main import main
 from recall_lightning.modules.checkpoint import read_checkpoint
 
@@ -208,12 +209,28 @@ def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_th
     capsys, name, residual_dropout
 ):
     folder = CONFIGS / "new-items"
-    assert sorted(path.stem for path in folder.glob("*.yaml")) == ["amazon-office", "movielens-1m"]
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == [
+        "amazon-office",
+        "movielens-1m",
+        "movielens-1m-plots",
+    ]
     made = printed(capsys, CONFIGS / f"{name}.yaml", folder / f"{name}.yaml")
     assert made["data"]["splits"]["name"] == "new_items"
     assert made["model"]["encoder"]["frozen_layers"] == 4
     items = made["model"]["item_tower"]["init_args"]
     assert (items["dim"], items["residual"], items["residual_dropout"]) == (128, True, residual_dropout)
+
+
+def test_the_config_of_new_films_with_plots_reads_all_that_is_told_of_a_film(capsys, tmp_path):
+    over = [CONFIGS / "new-items" / f"movielens-1m{plots}.yaml" for plots in ("", "-plots")]
+    without, made = (printed(capsys, CONFIGS / "movielens-1m.yaml", *over[:n]) for n in (1, 2))
+    (tmp_path / "ratings.dat").write_text("1::1::5::978300760\n")
+    (tmp_path / "movies.dat").write_text("1::Heat (1995)::Action\n")
+    told = "1::Heat::1995::R::15 Dec 1995::Action::Michael Mann::Michael Mann::Al Pacino::Thieves.::http"
+    (tmp_path / "movies_extrainfos.dat").write_text(told + "\n")
+    (text,) = MovieLens(str(tmp_path)).read_items(made["data"]["text"]).texts
+    assert text == "Heat (1995). Action. Michael Mann. Al Pacino. Thieves."
+    assert made["model"] == without["model"]
 
 
 def test_over_every_config_of_data_a_model_can_be_made_that_knows_items_by_their_text_alone(capsys):
