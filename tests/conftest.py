@@ -1,4 +1,4 @@
-"""What many tests need: a tiny encoder, and the real MovieLens-100K."""
+"""What many tests need: a tiny encoder and the real one, typed tables, and the real MovieLens-100K."""
 
 import os
 import string
@@ -121,3 +121,12 @@ def train_typed(write_typed, tiny_encoder):
         return module, folder / "model.ckpt"
 
     return train
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory) -> str:
+    """The folder of the real all-MiniLM-L6-v2, fetched as a user would."""
+    from recall_lightning.data.fetching import fetch
+    from recall_lightning.data.sources import KNOWN
+
+    return str(fetch(KNOWN["minilm"], tmp_path_factory.mktemp("minilm")))

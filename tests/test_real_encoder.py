@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from recall_lightning.data.fetching import fetch
-from recall_lightning.data.sources import KNOWN
 from recall_lightning.data.tokens import tokenize
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.modules.encoding import encode_texts
@@ -25,11 +23,6 @@ TEXTS = [
     "Sense and Sensibility",
     "M*A*S*H",
 ]
-
-
-@pytest.fixture(scope="module")
-def minilm(tmp_path_factory):
-    return str(fetch(KNOWN["minilm"], tmp_path_factory.mktemp("downloads")))
 
 
 def plain(model, tokenizer, texts):

@@ -73,6 +73,15 @@ def test_the_graphs_give_the_models_vectors(typed, tiny_encoder, tmp_path, simil
     assert told == ["onnx: item_encoder.onnx and user_tower.onnx, checked by ONNX Runtime"]
 
 
+@pytest.mark.network
+def test_the_real_minilm_gives_the_same_vectors(typed, minilm, tmp_path):
+    checkpoint = trained(typed, minilm, encoder_settings={"frozen_layers": -1}, item_tower=ItemTower(64), prior=True)
+    recommender, _ = exported(checkpoint, tmp_path / "out", "onnx")
+    close(encode(recommender, tmp_path / "out", TEXTS)["item_vector"], vectors_of(recommender, TEXTS))
+    users = describe(recommender, tmp_path / "out", ["heat", "007", "brazil"])["user_vector"]
+    close(users, users_of(recommender, ["heat", "007", "brazil"]))
+
+
 def test_an_encoder_with_adapters_is_written_with_them_merged(typed, tiny_encoder, tmp_path):
     pytest.importorskip("peft", reason="the extra `lora` isn't installed")
     checkpoint = trained(typed, tiny_encoder, encoder_settings={"lora_rank": 2})

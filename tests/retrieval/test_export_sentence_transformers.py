@@ -7,8 +7,6 @@ import torch
 from exports import TEXTS, exported, trained, vectors_of
 
 from recall_lightning import Cosine, Dot, Euclidean, ItemTower
-from recall_lightning.data.fetching import fetch
-from recall_lightning.data.sources import KNOWN
 
 pytest.importorskip("sentence_transformers", reason="the extra `sentence-transformers` isn't installed")
 
@@ -98,9 +96,8 @@ def test_the_card_shows_the_figures_of_a_checkpoint_that_holds_some(typed, tiny_
 
 
 @pytest.mark.network
-def test_the_real_minilm_comes_through(typed, tmp_path):
-    encoder = fetch(KNOWN["minilm"], tmp_path / "downloads")
-    checkpoint = trained(typed, encoder, encoder_settings={"frozen_layers": -1}, item_tower=ItemTower(64))
+def test_the_real_minilm_comes_through(typed, minilm, tmp_path):
+    checkpoint = trained(typed, minilm, encoder_settings={"frozen_layers": -1}, item_tower=ItemTower(64))
     recommender, _ = exported(checkpoint, tmp_path / "out", "sentence-transformers", "onnx")
     _, vectors = encode(tmp_path / "out", TEXTS)
     torch.testing.assert_close(vectors, expected(recommender, Cosine()), rtol=0, atol=1e-5)
