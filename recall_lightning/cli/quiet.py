@@ -27,6 +27,6 @@ def quiet_libraries() -> None:
         r".*is smaller than the logging interval.*",
         r".*It is recommended to use `self.log.*sync_dist.*",  # the metrics have summed over the processes
         r".*dirpath has changed from.*",  # a test writes no checkpoint
-        r".*WeightAveraging callback with a model that overrides the configure_model.*",  # which we refuse
+        r".*WeightAveraging callback with a model that overrides the configure_model.*",  # of sharding, which we refuse
     ]:
         warnings.filterwarnings("ignore", pattern)

@@ -180,11 +180,14 @@ def _ask_fused(
         (BASE_FUSED, "base fused", fusion.base), (ADAPTED_FUSED, "adapted fused", fusion.meta)
     ]  # fmt: skip
     both = [(name, role, model) for name, role, model in every if model is not None and name not in outcome.left_out]
+    if not both:
+        return
     try:
-        found = fused.run([model for _, _, model in both], fusion.channels, data, group, cache, k=settings.k)
+        found, unable = fused.run([model for _, _, model in both], fusion.channels, data, group, cache, k=settings.k)
     except UnavailableError as why:
         outcome.left_out |= {name: str(why) for name, _, _ in both}
         return
+    outcome.left_out |= {f"{name}, to be fused with,": why for name, why in unable.items()}
     of_query = [asked for asked in outcome.asked if asked.protocol.query == query]
     for (name, role, _), chosen in zip(both, found, strict=True):
         outcome.settings[query, name] = {

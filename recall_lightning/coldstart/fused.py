@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from recall_lightning.baselines.base import Contender, UnavailableError
-from recall_lightning.baselines.cache import Cache, Result
+from recall_lightning.baselines.cache import Cache
 from recall_lightning.baselines.evaluate import Rankings, rank_cases, recalls_by
 from recall_lightning.baselines.fused import Fused
 from recall_lightning.baselines.trained import Trained
-from recall_lightning.baselines.tuning import settle
+from recall_lightning.baselines.tuning import Search
 from recall_lightning.coldstart import contenders
 from recall_lightning.coldstart.protocols import Protocol
 from recall_lightning.data.datamodule import RecallDataModule
@@ -36,6 +36,9 @@ class Chosen:
     rankings: Rankings
 
 
+Best = dict[tuple[int, int], Chosen]  # by the places of model and protocol
+
+
 def run(
     models: Sequence[Trained],
     channels: Sequence[Contender],
@@ -44,7 +47,7 @@ def run(
     cache: Cache,
     *,
     k: int,
-) -> list[list[Chosen]]:
+) -> tuple[list[list[Chosen]], dict[str, str]]:
     """Fuse models with the baseline that each gains most by, for each protocol.
 
     Args:
@@ -57,59 +60,60 @@ def run(
         k: cut-off of the recall that chooses.
 
     Returns:
-        Of each model one a protocol, in the group's order; with a weight of 0, which is the first that is tried, where
-        nothing is gained.
+        Of each model one a protocol, in the group's order, with a weight of 0, which is the first that is tried, where
+        nothing is gained; and why baselines were left out, by name.
 
     Raises:
         UnavailableError: if none of the baselines can take part.
     """
     for model in models:
         model.fit(data.split.train, data)
-    best: dict[tuple[int, int], Chosen] = {}
-    left_out = []
+    best: Best = {}
+    left_out = {}
     for channel in channels:
         try:
-            tuned = contenders.run(channel, data, group, cache, k=k)
-            for found in _with_one(models, channel, tuned, data, group, k=k):
-                for place, chosen in found.items():
-                    if place not in best or chosen.recall > best[place].recall:
-                        best[place] = chosen
-        except (UnavailableError, ValueError) as error:  # ValueError of `target_ranks`: scores that are NaN
-            log.info("%s is not fused with: %s", channel.name, error)
-            left_out.append(f"{channel.name} {error}")
+            best = _with_one(models, channel, data, group, cache, best, k=k)
+        except UnavailableError as why:
+            left_out[channel.name] = str(why)
     if not best:
-        raise UnavailableError("; ".join(left_out))
-    return [[best[model, protocol] for protocol in range(len(group))] for model in range(len(models))]
+        raise UnavailableError("; ".join(f"{name} {why}" for name, why in left_out.items()))
+    return [[best[model, protocol] for protocol in range(len(group))] for model in range(len(models))], left_out
 
 
 def _with_one(
     models: Sequence[Trained],
     channel: Contender,
-    tuned: Result,
     data: RecallDataModule,
     group: Sequence[Protocol],
+    cache: Cache,
+    best: Best,
     *,
     k: int,
-) -> list[dict[tuple[int, int], Chosen]]:
-    """What models gain by one baseline, by the places of model and protocol; it is fitted once for each setting."""
-    of_protocol = [tuned.settings[str(protocol.support)] for protocol in group]
-    found, fitted = [], None
-    for place in sorted(range(len(group)), key=lambda place: repr(of_protocol[place])):
-        protocol, settings = group[place], of_protocol[place]
-        if fitted != settings:
-            settle(channel, settings, data)
-            fitted = settings
+) -> Best:
+    """What is best when a baseline more is tried; it is fitted once for all protocols that share what is learned."""
+    tuned = contenders.run(channel, data, group, cache, k=k).settings
+    search = Search(channel, data, [(protocol.splits, protocol.validation) for protocol in group], k=k)
+    settings = [tuned[str(protocol.support)] for protocol in group]
+    found = dict(best)
+    for place in sorted(range(len(group)), key=lambda place: search.learned_by(settings[place])):
+        protocol = group[place]
+        search.fit(settings[place])
         for which, model in enumerate(models):
             fused = Fused(model, channel)
             ((name, values),) = fused.score_grid.items()
-            recalls = recalls_by(fused, protocol.validation, data, name, values, k=k)
-            best = recalls.index(max(recalls))
-            way, weight = fused.settings[name] = values[best]
+            try:
+                recalls = recalls_by(fused, protocol.validation, data, name, values, k=k)
+                recall = max(recalls)
+                if (which, place) in found and recall <= found[which, place].recall:
+                    continue
+                way, weight = fused.settings[name] = values[recalls.index(recall)]
+                rankings = rank_cases(fused, protocol.asked, data, lists=False)
+            except ValueError as error:  # of `target_ranks`: scores that are NaN
+                raise UnavailableError(str(error)) from error
             log.info(
                 "%s with %s, %s, k=%d: by %ss, weight %g, validation recall@%d %.4f", model.name, channel.name,
-                protocol.query, protocol.support, way, weight, k, recalls[best],
+                protocol.query, protocol.support, way, weight, k, recall,
             )  # fmt: skip
-            rankings = rank_cases(fused, protocol.asked, data, lists=False)
-            settings_told = {"with": channel.name, "by": f"{way}s", "weight": weight}
-            found.append({(which, place): Chosen(settings_told, recalls[best], rankings)})
+            chosen = {"with": channel.name, "by": f"{way}s", "weight": weight}
+            found[which, place] = Chosen(chosen, recall, rankings)
     return found

@@ -1,4 +1,4 @@
-"""What Lightning's callbacks need that keep averages of the weights."""
+"""Which of Lightning's callbacks may average the weights."""
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, StochasticWeightAveraging, WeightAveraging

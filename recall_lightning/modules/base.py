@@ -52,6 +52,11 @@ class BaseModule(L.LightningModule):
         if self.sharded:  # DDP does it by itself
             average_whole_gradients(self.parameters(), self.trainer.world_size)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "averaging_state" in checkpoint:  # of a callback: means of what isn't trained are rounded
+            every = self.named_parameters(remove_duplicate=False)
+            checkpoint["state_dict"] |= {name: weight.detach() for name, weight in every if not weight.requires_grad}
+
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:

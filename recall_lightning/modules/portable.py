@@ -53,9 +53,7 @@ class PortableModule(BaseModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.background is not None
-        if "averaging_state" in checkpoint:  # of a callback: means of what doesn't change are rounded
-            fixed = {name: weight for name, weight in self.named_parameters() if not weight.requires_grad}
-            checkpoint["state_dict"] |= {name: weight.detach() for name, weight in fixed.items()}
+        super().on_save_checkpoint(checkpoint)
         parts = carried(self.model.encoder.model, self.background)
         cache = self.model.cache.vectors.cpu() if self._cached else None
         checkpoint["recall_lightning"] = parts | {

@@ -233,6 +233,7 @@ class PretrainModule(BaseModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         assert self.tokenizer is not None
         checkpoint["recall_lightning"] = {
             "encoder_config": model_config(self.model.encoder.model), "tokenizer": tokenizer_files(self.tokenizer)

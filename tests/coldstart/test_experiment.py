@@ -213,10 +213,14 @@ def fused_with(channels, data, group):
     return fused.run([Sure(), Sure()], channels, data, group, cache, k=1)
 
 
+def chosen_with(channels, data, group):
+    return fused_with(channels, data, group)[0]
+
+
 def test_what_is_fused_is_chosen_on_validation_and_not_on_what_is_asked(data):
     one, three = protocols(data, ["next"], [1, 3], "test")
     # validation's users take item 1, which the baseline likes then; those who are asked take item 3, as the model says
-    ((chosen,), (again,)) = fused_with(
+    ((chosen,), (again,)) = chosen_with(
         [Liking()], data, [replace(one, asked=replace(one.asked, targets=three.asked.targets))]
     )
     assert chosen.settings["with"] == "liking"
@@ -227,7 +231,7 @@ def test_what_is_fused_is_chosen_on_validation_and_not_on_what_is_asked(data):
 
 def test_each_number_of_interactions_gets_its_own_baseline_and_weight(data):
     group = protocols(data, ["next"], [1, 3], "test")
-    (one, three), _ = fused_with([Liking()], data, group)
+    (one, three), _ = chosen_with([Liking()], data, group)
     assert one.settings["weight"] > 0
     assert three.settings["weight"] == 0  # the model is right already
     assert all((chosen.rankings.ranks == 0).all() for chosen in (one, three))
@@ -236,7 +240,8 @@ def test_each_number_of_interactions_gets_its_own_baseline_and_weight(data):
 def test_baselines_that_can_take_part_are_fused_without_those_that_cannot(data):
     group = protocols(data, ["next"], [1], "test")
     Unable.asked = 1
-    ((chosen,), _) = fused_with([Unable(), Liking()], data, group)
+    ((chosen,), _), left_out = fused_with([Unable(), Liking()], data, group)
+    assert left_out == {"unable": "needs magic"}
     assert chosen.settings["with"] == "liking"
     with pytest.raises(UnavailableError, match="unable needs magic"):
         fused_with([Unable()], data, group)

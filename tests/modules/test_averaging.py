@@ -160,6 +160,17 @@ def test_weights_that_are_not_trained_stay_as_they_came_to_the_bit(module, data,
     assert all(came[name].equal(value) for name, value in kept.items())
 
 
+def test_layers_that_pretraining_freezes_stay_as_they_came_to_the_bit(data, fit, tiny_encoder):
+    frozen = PretrainModule(EncoderConfig(str(tiny_encoder), frozen_layers=1), mlm_weight=0.0)
+    path, _ = fit(frozen, data(PretrainDataModule), EMAWeightAveraging(decay=0.998, use_buffers=False), max_epochs=4)
+    kept = torch.load(path, weights_only=True)["state_dict"]
+    came = load_model(str(tiny_encoder)).state_dict()
+    fixed = {n: w for n, w in frozen.named_parameters() if not w.requires_grad}
+    assert fixed
+    for name in fixed:
+        assert kept[name].equal(next(value for of, value in came.items() if name.endswith(of)))
+
+
 def test_pretraining_whose_layers_processes_were_to_share_is_refused(data, fit, tiny_encoder, monkeypatch):
     monkeypatch.setattr(PretrainModule, "sharded", True)
     with pytest.raises(InputError, match="pretraining shares no layers"):
