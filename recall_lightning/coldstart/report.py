@@ -11,6 +11,8 @@ from recall_lightning.metrics.ranking import ndcg_at_k, recall_at_k
 
 DEEP = 50  # second cut-off of the recall
 
+Difference = tuple[float | None, float | None, float | None]  # and its interval
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -27,6 +29,8 @@ class Figure:
         low, high: its 95% interval; None where all users have the same value, which tells nothing of others.
         difference, difference_low, difference_high: the meta-trained model after its last step, minus this one, over
             the same users; None for that model itself.
+        over_best, over_best_low, over_best_high: this one minus the best baseline, over the same users; None for that
+            baseline itself, and where none was asked. The best is picked on the cases shown, which flatters it.
         n_users: that the mean is over.
         diverged: users whose inner loop came to nothing.
     """
@@ -43,6 +47,9 @@ class Figure:
     difference: float | None
     difference_low: float | None
     difference_high: float | None
+    over_best: float | None
+    over_best_low: float | None
+    over_best_high: float | None
     n_users: int
     diverged: int
 
@@ -66,20 +73,28 @@ def _of_protocol(asked: Asked, k: int) -> Iterator[Figure]:
     for metric, (of, at) in metrics.items():
         values = np.stack([of(answer.ranks, at).double().numpy() for answer in asked.answers], 1)  # (users, answers)
         found = intervals(values, against=against)
+        to_best = None if best is None else intervals(values, against=best)
         for place, answer in enumerate(asked.answers):
             low, high = _interval(found["low"][place], found["high"][place])
-            less, less_low, less_high = (None, None, None) if place == against else _minus(found, place)
+            less: Difference = (None, None, None) if place == against else _turned(_difference(found, place))
+            over: Difference = (None, None, None) if to_best is None or place == best else _difference(to_best, place)
             yield Figure(
                 asked.protocol.query, asked.protocol.support, answer.model,
                 "best baseline" if place == best else answer.role, answer.step, metric, float(found["mean"][place]),
-                low, high, less, less_low, less_high, len(values), answer.diverged,
+                low, high, *less, *over, len(values), answer.diverged,
             )  # fmt: skip
 
 
-def _minus(found: dict[str, Floats], place: int) -> tuple[float, float | None, float | None]:
-    """The adapted model minus another, where the bootstrap tells the other minus the adapted one."""
-    less = {name: 0.0 - float(found[name][place]) for name in ("difference", "difference_low", "difference_high")}
-    return less["difference"], *_interval(less["difference_high"], less["difference_low"])
+def _difference(found: dict[str, Floats], place: int) -> Difference:
+    """A model minus the one that the bootstrap compared with."""
+    low, high = found["difference_low"][place], found["difference_high"][place]
+    return float(found["difference"][place]), *_interval(low, high)
+
+
+def _turned(difference: Difference) -> Difference:
+    """The other way round."""
+    over, low, high = (None if of is None else 0.0 - of for of in difference)
+    return over, high, low
 
 
 def _interval(low: float, high: float) -> tuple[float | None, float | None]:

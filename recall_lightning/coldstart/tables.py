@@ -8,6 +8,8 @@ from recall_lightning.coldstart.report import Figure
 
 Table = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
+_LEAST = 1e-12  # less is what rounding leaves of an interval that ends at 0
+
 _ASKED = {
     "next": "what follows a user's first k interactions",
     "fixed": "one window for every k, the support right before it",
@@ -15,11 +17,15 @@ _ASKED = {
 
 
 def tables(figures: Sequence[Figure], k: int) -> Iterator[Table]:
-    """For each query: recall by number of support interactions, differences, and recall by inner step."""
+    """For each query: recall by number of support interactions, differences to the adapted model and to the best
+    baseline, and recall by inner step.
+    """
     for query in dict.fromkeys(figure.query for figure in figures):
         of_query = [figure for figure in figures if (figure.query, figure.metric) == (query, f"recall@{k}")]
         yield f"query {query} ({_ASKED[query]}): recall@{k} by support interactions (users)", *by_support(of_query)
         yield f"query {query}: recall@{k} of MAML, adapted, minus that of others, same users", *differences(of_query)
+        if any(figure.over_best is not None for figure in of_query):
+            yield f"query {query}: recall@{k} minus the best baseline's, same users", *over_best(of_query)
         yield f"query {query}: recall@{k} by inner step", *by_step(of_query)
 
 
@@ -36,16 +42,23 @@ def by_support(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
 
 def differences(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
     """A row for each number of support interactions, and of what decides whether meta-training is worth it."""
-    rows = []
-    for support in dict.fromkeys(figure.support for figure in figures):
-        last = {figure.role: figure for figure in figures if figure.support == support}
-        for role in ("start", "control", "base", "best baseline", "base fused", "adapted fused"):
-            figure = last.get(role)
-            if figure is None or figure.difference is None:
-                continue
-            name = figure.model if role != "best baseline" else f"the best baseline, {figure.model}"
-            rows.append([str(support), name, f"{figure.difference:+.4f}", _between(figure), _verdict(figure)])
+    rows = [
+        [str(of.support), of.model, *_told(of.difference, of.difference_low, of.difference_high)]
+        for of in _last(figures, ("start", "control", "base", "base fused", "adapted fused"))
+        if of.difference is not None
+    ]
     return ["k", "minus", "difference", "95% interval", ""], rows
+
+
+def over_best(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
+    """A row for each number of support interactions and model: how far it is above the best baseline there."""
+    best = {figure.support: figure.model for figure in figures if figure.role == "best baseline"}
+    rows = [
+        [str(of.support), of.model, best[of.support], *_told(of.over_best, of.over_best_low, of.over_best_high)]
+        for of in _last(figures, ("base", "control", "start", "adapted", "base fused", "adapted fused"))
+        if of.over_best is not None
+    ]
+    return ["k", "model", "minus", "difference", "95% interval", ""], rows
 
 
 def by_step(figures: Sequence[Figure]) -> tuple[list[str], list[list[str]]]:
@@ -96,15 +109,15 @@ def settings_table(outcome: Outcome) -> Table:
     return "settings, by validation", ["model", "query", "k", "settings"], rows
 
 
-def _between(figure: Figure) -> str:
-    if figure.difference_low is None:
-        return "–"
-    return f"{figure.difference_low:+.4f} to {figure.difference_high:+.4f}"
+def _last(figures: Sequence[Figure], roles: Sequence[str]) -> Iterator[Figure]:
+    """Those of some roles after their last step, by number of support interactions."""
+    for support in dict.fromkeys(figure.support for figure in figures):
+        last = {figure.role: figure for figure in figures if figure.support == support}
+        yield from (last[role] for role in roles if role in last)
 
 
-def _verdict(figure: Figure) -> str:
-    if figure.difference_low is not None and figure.difference_low > 0:
-        return "better"
-    if figure.difference_high is not None and figure.difference_high < 0:
-        return "worse"
-    return "can't be told apart"
+def _told(difference: float, low: float | None, high: float | None) -> tuple[str, str, str]:
+    """A difference, its interval, and what it says."""
+    verdict = "better" if low is not None and low > _LEAST else "worse" if high is not None and high < -_LEAST else None
+    between = "–" if low is None else f"{low:+.4f} to {high:+.4f}"
+    return f"{difference:+.4f}", between, verdict or "can't be told apart"

@@ -94,6 +94,7 @@ def test_one_run_writes_a_table_a_report_two_charts_and_events(found):
     text = (found[1] / "adaptation.md").read_text()
     assert "### query next (what follows a user's first k interactions)" in text
     assert "### query fixed: recall@10 by inner step" in text
+    assert "### query next: recall@10 minus the best baseline's, same users" in text
     assert "### settings, by validation" in text
     assert "base, fine-tuned, query next: step size" in text
 
@@ -123,7 +124,7 @@ def test_intervals_hold_the_mean_and_a_paired_difference_is_the_difference_of_me
             assert row["difference"] == ""
         else:
             assert float(row["difference"]) == pytest.approx(adapted - float(row["value"]), abs=2e-6)
-        for name, value in (("", "value"), ("difference_", "difference")):
+        for name, value in (("", "value"), ("difference_", "difference"), ("over_best_", "over_best")):
             if row[f"{name}low"]:
                 n_intervals += 1
                 assert float(row[f"{name}low"]) <= float(row[value]) <= float(row[f"{name}high"])
@@ -211,7 +212,7 @@ def test_the_terminal_shows_recall_differences_and_steps(trained, tmp_path, caps
     told = capsys.readouterr().out
     assert "validation: users held out whole, 15 items" in told
     assert "k=1 (9)" in told
-    assert "the best baseline, " in told
+    assert "recall@10 minus the best baseline's, same users" in told
     assert "step 0  step 1\n" in told
     assert "step 2" not in told
     assert "query fixed" not in told

@@ -56,6 +56,23 @@ def test_differences_are_the_adapted_model_minus_the_other_over_the_same_users(f
     assert found["popularity", None].difference_low >= 0
 
 
+def test_each_is_told_beside_the_best_baseline_over_the_same_users(found):
+    adapted = found[ADAPTED, 1]
+    assert (adapted.over_best, adapted.over_best_low, adapted.over_best_high) == pytest.approx(
+        (0.25, found["EASE", None].difference_low, found["EASE", None].difference_high)
+    )
+    assert found[BASE, None].over_best == -0.5
+    assert found["EASE", None].over_best is None
+
+
+def test_without_baselines_there_is_no_best_one():
+    learned = asked()
+    learned.answers[:] = [answer for answer in learned.answers if answer.role != "baseline"]
+    without = figures([learned], 10)
+    assert {figure.over_best for figure in without} == {None}
+    assert not [title for title, _, _ in tables(without, 10) if "best baseline" in title]
+
+
 def test_users_who_all_fare_alike_give_no_interval(found):
     assert (found[BASE, None].low, found[BASE, None].high) == (None, None)
 
@@ -66,7 +83,7 @@ def test_the_best_baseline_is_the_one_of_the_highest_recall_on_the_cases_shown(f
 
 def test_tables_hold_a_row_a_model_after_its_last_step(found):
     shown = list(tables(figures([asked("next", 1), asked("next", 2), asked("fixed", 2)], 10), 10))
-    assert [title.partition(" (")[0] for title, _, _ in shown[::3]] == ["query next", "query fixed"]
+    assert [title.partition(" (")[0] for title, _, _ in shown[::4]] == ["query next", "query fixed"]
     _, header, rows = shown[0]
     assert header == ["model", "k=1 (4)", "k=2 (4)"]
     assert [row[:2] for row in rows] == [
@@ -74,11 +91,16 @@ def test_tables_hold_a_row_a_model_after_its_last_step(found):
         [ADAPTED, "0.7500"],
     ]  # fmt: skip
     _, _, rows = shown[1]
-    assert [row[:3] for row in rows[:4]] == [
-        ["1", START, "+0.5000"], ["1", CONTROL, "+0.5000"], ["1", BASE, "+0.7500"],
-        ["1", "the best baseline, EASE", "+0.2500"],
-    ]  # fmt: skip
+    assert [row[:3] for row in rows] == [
+        [k, *row] for k in "12" for row in ([START, "+0.5000"], [CONTROL, "+0.5000"], [BASE, "+0.7500"])
+    ]
     _, header, rows = shown[2]
+    assert header[:4] == ["k", "model", "minus", "difference"]
+    assert [row[:4] for row in rows[:4]] == [
+        ["1", BASE, "EASE", "-0.5000"], ["1", CONTROL, "EASE", "-0.2500"], ["1", START, "EASE", "-0.2500"],
+        ["1", ADAPTED, "EASE", "+0.2500"],
+    ]  # fmt: skip
+    _, header, rows = shown[3]
     assert header == ["model", "k", "step 0", "step 1"]
     assert [ADAPTED, "1", "0.2500", "0.7500"] in rows
 
