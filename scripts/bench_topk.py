@@ -7,6 +7,8 @@ The first ranks generated items of length 1 for generated users, in batches: by 
 faiss' `IndexFlatIP`, and by torch's product and `topk` over as many users as have 2**24 scores. The ways take turns,
 and so does the measurement of the best rate of float32 products among some shapes; seconds are of the processor, which
 other programs disturb less than the clock, and medians. Indexes are built before, ours in the time that is printed.
+faiss multiplies by the OpenBLAS that its wheel brings: its kernel is told, and OPENBLAS_CORETYPE=Haswell, say, has it
+take another.
 
 The second ranks the real test users of a config's `leave_last_out` split by real vectors: those that the config's
 encoder, untouched, gives the items' texts, and the mean of a user's last ten. Timed is all from the users' vectors to
@@ -25,6 +27,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from threadpoolctl import threadpool_info
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import retrieval
@@ -59,7 +62,7 @@ def main() -> None:
     asked, keys = parser.parse_known_args()
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    print(f"{processor()}, one core, torch {torch.__version__}, faiss {faiss.__version__}\n")
+    print(f"{processor()}, one core, torch {torch.__version__}, faiss {faiss.__version__}{kernel_of_faiss()}\n")
     if asked.evaluate:
         evaluate(keys, asked.repeats)
     else:
@@ -241,6 +244,12 @@ def pairs(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Users and items of `(users, n)` rows, `-1` pads."""
     users, places = (rows >= 0).nonzero(as_tuple=True)
     return users, rows[users, places]
+
+
+def kernel_of_faiss() -> str:
+    """Which kernels its OpenBLAS runs, where it brings one."""
+    found = [of for of in threadpool_info() if of["internal_api"] == "openblas" and "faiss" in of["filepath"]]
+    return "".join(f", its OpenBLAS {of['version']} for {of['architecture']}" for of in found)
 
 
 def processor() -> str:
