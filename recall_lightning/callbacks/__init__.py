@@ -5,6 +5,7 @@ from lightning.pytorch.callbacks import Callback
 from recall_lightning.callbacks.adaptation import AdaptationCharts
 from recall_lightning.callbacks.charts import MetricsByCutoff
 from recall_lightning.callbacks.epochs import EpochLines
+from recall_lightning.callbacks.heap import HeapTrim
 from recall_lightning.callbacks.hyperparameters import FinalMetrics
 from recall_lightning.callbacks.interrupted import Interrupted
 from recall_lightning.callbacks.predictions import RecommendationWriter
@@ -24,7 +25,7 @@ def default_callbacks(method: str = "recall") -> list[Callback]:
         method: `pretrain` has no users and no lists to show.
     """
     if method == "pretrain":
-        return [Rates(), FinalMetrics(best=min), EpochLines(), Resumed(), Interrupted()]
+        return [Rates(), FinalMetrics(best=min), EpochLines(), HeapTrim(), Resumed(), Interrupted()]
     shown = [Rates(), AdaptationCharts(), MetricsByCutoff(), ThresholdCharts(), SimilarityHistograms()]
     shown += [RecommendationSamples(), ItemSpace(), FinalMetrics(), TestReport(), EpochLines()]
-    return [*shown, RecommendationWriter(), Resumed(), Interrupted()]
+    return [*shown, RecommendationWriter(), HeapTrim(), Resumed(), Interrupted()]

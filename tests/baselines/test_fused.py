@@ -166,8 +166,8 @@ def test_what_is_recommended_is_the_sorted_sum_of_both(fused, typed_data, recomm
         candidates = [item for item in ITEMS if include_known or item not in history]
         expected = slow_list(fused, typed_data.catalogue, history, way, weight, candidates)
         assert [item for item, _ in found[user]] == [item for item, _ in expected]
-        # cosines of an untrained encoder lie some .003 apart, and of float32 that leaves four digits
-        assert [score for _, score in found[user]] == pytest.approx([score for _, score in expected], abs=1e-4)
+        # cosines of an untrained encoder lie some .003 apart, and of float32 that leaves three digits on any processor
+        assert [score for _, score in found[user]] == pytest.approx([score for _, score in expected], abs=1e-3)
     assert recommend(HISTORIES, way, weight, include_known=include_known, k=2) == {u: f[:2] for u, f in found.items()}
 
 
@@ -192,7 +192,7 @@ def test_who_has_no_history_gets_what_the_model_alone_gives_and_changes_nothing_
     assert (found["new"], found["yan"]) == (alone["new"], alone["yan"])
     without = recommend({"zoe": ["heat", "alien"]}, "score", 0.5)["zoe"]
     assert [item for item, _ in found["zoe"]] == [item for item, _ in without]
-    assert dict(found["zoe"]) == pytest.approx(dict(without), abs=1e-4)
+    assert dict(found["zoe"]) == pytest.approx(dict(without), abs=1e-3)
     assert found["zoe"] != alone["zoe"]
 
 
