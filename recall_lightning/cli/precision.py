@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+
+MIXED = ("bf16-mixed", "bf16")  # two names of one
+_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # that multiply it: of x86 the first two, of ARM the last
 
 
 def precision_here(asked: Any, accelerator: Any) -> Any:
@@ -14,18 +18,20 @@ def precision_here(asked: Any, accelerator: Any) -> Any:
         accelerator: `trainer.accelerator`.
 
     Returns:
-        What was asked for; but `32-true` for `bf16-mixed` on a CPU that would only imitate bfloat16, at several times
-        float32's time.
+        What was asked for; but `32-true` for `bf16-mixed` on a CPU that would only imitate bfloat16, which takes it
+        several times as long as float32 (docs/results.md, Speed of training).
     """
-    if asked != "bf16-mixed" or multiplies_bfloat16():
-        return asked
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    return "32-true" if on_cpu else asked
+    return "32-true" if asked in MIXED and _on_cpu(accelerator) and not multiplies_bfloat16() else asked
 
 
 def multiplies_bfloat16() -> bool:
     """Whether the processor itself multiplies bfloat16."""
-    units: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if "avx512_bf16" in units:
-        return bool(units["avx512_bf16"] or units.get("amx_bf16"))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # of other processors, and what torch itself asks
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.11
+        return torch.cpu._is_avx512_bf16_supported()
+    units: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return any(units.get(name) for name in _UNITS)
+
+
+def _on_cpu(accelerator: Any) -> bool:
+    others = (CUDAAccelerator, MPSAccelerator, XLAAccelerator)  # those among which Lightning chooses
+    return accelerator == "cpu" or (accelerator == "auto" and not any(each.is_available() for each in others))

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from recall_lightning.auto import Settings
+from recall_lightning.callbacks.heap import HeapTrim
 from recall_lightning.cli.flags import as_flags
 from recall_lightning.errors import InputError
 
@@ -46,7 +47,7 @@ class ShortRuns:
         share = min(1.0, max(share, 1.01 / self.n_batches))
         with tempfile.TemporaryDirectory() as folder:
             quiet = {"checkpoint.dirpath": folder, "trainer.max_epochs": epochs, "early_stopping.patience": 2}
-            trainer, seconds = self._fitted(settings, quiet, share, kept=(ModelCheckpoint, EarlyStopping))
+            trainer, seconds = self._fitted(settings, quiet, share, kept=(ModelCheckpoint, EarlyStopping, HeapTrim))
             best = trainer.checkpoint_callback
             if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
                 raise InputError(

@@ -25,7 +25,7 @@ from recall_lightning.callbacks.last import LastCheckpoint
 from recall_lightning.callbacks.stopping import Stopping
 from recall_lightning.cli.checkpoint_io import WholeCheckpoints
 from recall_lightning.cli.peers import watched_peers
-from recall_lightning.cli.precision import precision_here
+from recall_lightning.cli.precision import MIXED, precision_here
 from recall_lightning.cli.products import fast_products
 from recall_lightning.cli.quiet import quiet_libraries
 from recall_lightning.cli.run_settings import SaveRunConfig
@@ -143,14 +143,15 @@ class RecallCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer", default={})
-        self.asked = given.get("precision")  # and what is kept beside the run, which may go on elsewhere
-        trainer = super().instantiate_trainer(**kwargs, precision=precision_here(self.asked, given.get("accelerator")))
+        self.precision_asked = given.get("precision")  # and what is kept beside the run, which may go on elsewhere
+        precision = precision_here(self.precision_asked, given.get("accelerator"))
+        trainer = super().instantiate_trainer(**kwargs, precision=precision)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # and not a plugin that a config names
             trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if self.asked == "bf16-mixed" and self.trainer.precision == "32-true":
+        if self.precision_asked in MIXED and self.trainer.precision == "32-true":
             log.info("precision: 32-true, since this processor has no bfloat16 and would only imitate it")
         super()._run_subcommand(subcommand)
 

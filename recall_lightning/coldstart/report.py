@@ -30,7 +30,8 @@ class Figure:
         difference, difference_low, difference_high: the meta-trained model after its last step, minus this one, over
             the same users; None for that model itself.
         over_best, over_best_low, over_best_high: this one minus the best baseline, over the same users; None for that
-            baseline itself, and where none was asked. The best is picked on the cases shown, which flatters it.
+            baseline itself, and where none was asked. The best is that of the main recall, for every metric, picked on
+            the cases shown, which flatters it.
         n_users: that the mean is over.
         diverged: users whose inner loop came to nothing.
     """
@@ -65,7 +66,9 @@ def figures(asked: Sequence[Asked], k: int) -> list[Figure]:
 
 
 def _of_protocol(asked: Asked, k: int) -> Iterator[Figure]:
-    recall = [float(recall_at_k(answer.ranks, k).nanmean()) for answer in asked.answers]
+    recall = [
+        round(float(recall_at_k(answer.ranks, k).nanmean()), 6) for answer in asked.answers
+    ]  # float32 has no more
     places = [place for place, answer in enumerate(asked.answers) if answer.role == "baseline"]
     best = max(places, key=lambda place: recall[place], default=None)
     against = max(place for place, answer in enumerate(asked.answers) if answer.role == "adapted")

@@ -8,7 +8,7 @@ from recall_lightning.coldstart.report import Figure
 
 Table = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
-_LEAST = 1e-12  # less is what rounding leaves of an interval that ends at 0
+_LEAST = 1e-6  # less is what rounding to float32 leaves of an interval that ends at 0
 
 _ASKED = {
     "next": "what follows a user's first k interactions",

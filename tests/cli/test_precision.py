@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 
 from recall_lightning.cli import precision
 from recall_lightning.cli.main import main
@@ -10,49 +11,62 @@ from recall_lightning.cli.precision import multiplies_bfloat16, precision_here
 
 
 @pytest.fixture
-def processor(monkeypatch):
-    """Stands in for a processor's units, and for there being an accelerator."""
+def machine(monkeypatch):
+    """Stands in for a processor's units, and for the accelerators beside it."""
 
-    def stand_in(units, by_torch=False, accelerator=False):
+    def stand_in(units, *accelerators):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
-        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: by_torch)
-        monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+        for each in (CUDAAccelerator, MPSAccelerator, XLAAccelerator):
+            monkeypatch.setattr(each, "is_available", staticmethod(lambda each=each: each in accelerators))
 
     return stand_in
 
 
 @pytest.mark.parametrize(
-    ("units", "by_torch", "has_it"),
+    ("units", "has_it"),
     [
-        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False, False),  # Zen 3, say
-        ({"avx512_bf16": False, "amx_bf16": False}, True, False),  # Skylake: torch would imitate it by AVX-512
-        ({"avx512_bf16": True, "amx_bf16": False}, True, True),
-        ({"avx512_bf16": False, "amx_bf16": True}, True, True),
-        ({"neon": True}, True, True),  # of others torch is asked
-        ({"neon": True}, False, False),
+        ({"avx2": True, "avx512_f": False, "avx512_bf16": False, "amx_bf16": False}, False),  # Zen 3, say
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),  # Skylake
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"avx512_bf16": False, "amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+        ({"neon": True, "bf16": False}, False),
+        ({"architecture": "riscv64"}, False),
     ],
 )
-def test_bfloat16_is_there_where_the_processor_multiplies_it_itself(processor, units, by_torch, has_it):
-    processor(units, by_torch)
+def test_bfloat16_is_there_where_the_processor_multiplies_it_itself(machine, units, has_it):
+    machine(units)
     assert multiplies_bfloat16() == has_it
 
 
-def test_a_processor_without_it_trains_in_float32(processor):
-    processor({"avx512_bf16": False})
-    assert precision_here("bf16-mixed", "cpu") == "32-true"
-    assert precision_here("bf16-mixed", "auto") == "32-true"
+def test_an_older_torch_is_asked_in_its_own_way(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for has_it in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_it=has_it: has_it)
+        assert multiplies_bfloat16() == has_it
 
 
-def test_all_else_stays_as_it_was_asked_for(processor):
-    processor({"avx512_bf16": False})
-    for asked in (None, "32-true", "bf16-true", "64-true", 32):
-        assert precision_here(asked, "cpu") == asked
-    assert precision_here("bf16-mixed", "cuda") == "bf16-mixed"
-    processor({"avx512_bf16": False}, accelerator=True)
+@pytest.mark.parametrize("asked", ["bf16-mixed", "bf16"])
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_a_processor_without_it_trains_in_float32(machine, asked, accelerator):
+    machine({"avx512_bf16": False})
+    assert precision_here(asked, accelerator) == "32-true"
+    machine({"avx512_bf16": True})
+    assert precision_here(asked, accelerator) == asked
+
+
+@pytest.mark.parametrize("asked", [None, "32-true", "bf16-true", "16-mixed", "64-true", 32])
+def test_any_other_precision_stays_as_it_was_asked_for(machine, asked):
+    machine({"avx512_bf16": False})
+    assert precision_here(asked, "cpu") == asked
+
+
+@pytest.mark.parametrize("other", [CUDAAccelerator, MPSAccelerator, XLAAccelerator])
+def test_what_is_trained_elsewhere_than_on_the_processor_stays_as_it_was_asked_for(machine, other):
+    machine({"avx512_bf16": False}, other)
     assert precision_here("bf16-mixed", "auto") == "bf16-mixed"
+    assert precision_here("bf16-mixed", "gpu") == "bf16-mixed"
     assert precision_here("bf16-mixed", "cpu") == "32-true"
-    processor({"avx512_bf16": True})
-    assert precision_here("bf16-mixed", "cpu") == "bf16-mixed"
 
 
 @pytest.mark.parametrize("has_it", [True, False])

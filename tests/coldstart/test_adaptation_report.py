@@ -8,7 +8,8 @@ import torch
 from recall_lightning.coldstart.answers import ADAPTED, BASE, CONTROL, START, Answer, Asked
 from recall_lightning.coldstart.experiment import RATES, Outcome
 from recall_lightning.coldstart.report import figures
-from recall_lightning.coldstart.tables import notes, tables
+from recall_lightning.coldstart.tables import notes, over_best, tables
+from recall_lightning.metrics import recall_at_k
 
 
 def asked(query="next", support=2):
@@ -63,6 +64,39 @@ def test_each_is_told_beside_the_best_baseline_over_the_same_users(found):
     )
     assert found[BASE, None].over_best == -0.5
     assert found["EASE", None].over_best is None
+
+
+def test_of_equal_baselines_the_first_is_the_best_whatever_float32_makes_of_fifths():
+    def hits(*numbers):
+        """So many of five targets among the first ten, user by user."""
+        return torch.tensor([[rank if rank < n else 20 + rank for rank in range(5)] for n in numbers])
+
+    recalls = [float(recall_at_k(hits(*of), 10).mean()) for of in ((0, 4, 5), (3, 3, 3))]
+    assert recalls[0] < recalls[1]  # by rounding alone
+    answers = [Answer(f"of {of}", "baseline", None, hits(*of)) for of in ((0, 4, 5), (3, 3, 3))]
+    found = figures([Asked(asked().protocol, [*answers, Answer(ADAPTED, "adapted", 0, hits(5, 5, 5))])], 10)
+    assert {figure.model for figure in found if figure.role == "best baseline"} == {"of (0, 4, 5)"}
+
+
+def figure_of(low, high):
+    return SimpleNamespace(
+        support=1, model=ADAPTED, role="adapted", over_best=0.1, over_best_low=low, over_best_high=high
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.05, 0.2, "better"), (-0.2, -0.05, "worse"), (-0.1, 0.3, "can't be told apart"),
+        (0.0, 0.2, "can't be told apart"), (None, None, "can't be told apart"),
+        (3e-9, 0.2, "can't be told apart"), (-0.2, -3e-9, "can't be told apart"),  # rounding, not evidence
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_an_interval_that_leaves_out_nothing_gained(low, high, verdict):
+    baseline = SimpleNamespace(support=1, model="EASE", role="best baseline", over_best=None)
+    _, (row,) = over_best([baseline, figure_of(low, high)])
+    assert row[:3] == ["1", ADAPTED, "EASE"]
+    assert row[-1] == verdict
 
 
 def test_without_baselines_there_is_no_best_one():
