@@ -105,8 +105,8 @@ def figures(
 
 def best_baseline(able: Mapping[str, Rankings], rows: Tensor, k: int, baselines: Sequence[str]) -> int | None:
     """Place among `able` of the baseline with the highest recall; None if there is none."""
-    recall = {
-        place: float(recall_at_k(rankings.ranks[rows], k).nanmean())
+    recall = {  # rounded, or float32 would tell apart what is equal
+        place: round(float(recall_at_k(rankings.ranks[rows], k).nanmean()), 6)
         for place, (model, rankings) in enumerate(able.items())
         if model in baselines
     }
