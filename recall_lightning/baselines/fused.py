@@ -21,7 +21,7 @@ from recall_lightning.retrieval.fusing import Fusing
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)  # of the baseline, the model's being 1
+WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the baseline, the model's being 1
 
 
 class Fused(Contender):
