@@ -168,7 +168,7 @@ def test_fused_rows_are_those_of_the_weight_that_validation_says(trained, tmp_pa
           if row["metric"] == "recall@10"}  # fmt: skip
     for query, support in {key[:2] for key in of}:
         for alone, fused in (("base", "base, fused"), ("MAML, adapted", "MAML, adapted, fused")):
-            # weights of 0 are tried, and of 2 about the baseline alone; the validation's users choose, and are asked
+            # weights of 0 are tried, and of 10 about the baseline alone; the validation's users choose, and are asked
             assert of[query, support, fused] >= of[query, support, alone]
     text = (tmp_path / "adaptation.md").read_text()
     assert re.search(r"base, fused +\| next +\| 1 +\| with (popularity|EASE), by (scores|ranks), weight [\d.]+", text)

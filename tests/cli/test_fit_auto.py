@@ -9,6 +9,7 @@ import yaml
 
 import recall_lightning.cli.auto as auto
 from recall_lightning.auto import CHANGES, MOST_CANDIDATES, Change, by_size
+from recall_lightning.callbacks.heap import HeapTrim
 from recall_lightning.cli.flags import as_flags
 from recall_lightning.cli.main import main
 from recall_lightning.modules.checkpoint import read_checkpoint
@@ -140,6 +141,20 @@ def test_where_there_is_no_time_for_an_epoch_trials_and_training_have_a_part_of_
     chosen = yaml.safe_load((config.parent / "kept" / "auto.yaml").read_text())
     assert chosen["trainer"] == {"limit_train_batches": 0.505, "max_epochs": 1}
     assert read_checkpoint(config.parent / "kept" / "best.ckpt")["global_step"] == 1
+
+
+def test_short_runs_give_their_memory_back_too(config, monkeypatch):
+    folders = set()
+    after_a_step = HeapTrim.on_train_batch_end
+
+    def noted(self, trainer, *rest):
+        folders.add(trainer.checkpoint_callback.dirpath)
+        after_a_step(self, trainer, *rest)
+
+    monkeypatch.setattr(HeapTrim, "on_train_batch_end", noted)
+    main(["fit", "--config", str(config)])
+    assert str(config.parent / "kept") in folders  # the training's
+    assert len(folders) > 1
 
 
 def test_what_a_flag_says_is_not_searched(config, capsys):

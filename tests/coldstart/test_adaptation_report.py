@@ -72,7 +72,7 @@ def test_of_equal_baselines_the_first_is_the_best_whatever_float32_makes_of_fift
         return torch.tensor([[rank if rank < n else 20 + rank for rank in range(5)] for n in numbers])
 
     recalls = [float(recall_at_k(hits(*of), 10).mean()) for of in ((0, 4, 5), (3, 3, 3))]
-    assert recalls[0] < recalls[1]  # by rounding alone
+    assert recalls[0] <= recalls[1] == pytest.approx(recalls[0])  # and by rounding alone, where there is any
     answers = [Answer(f"of {of}", "baseline", None, hits(*of)) for of in ((0, 4, 5), (3, 3, 3))]
     found = figures([Asked(asked().protocol, [*answers, Answer(ADAPTED, "adapted", 0, hits(5, 5, 5))])], 10)
     assert {figure.model for figure in found if figure.role == "best baseline"} == {"of (0, 4, 5)"}
