@@ -187,7 +187,7 @@ def _ask_fused(
     except UnavailableError as why:
         outcome.left_out |= {name: str(why) for name, _, _ in both}
         return
-    outcome.left_out |= {f"{name}, to be fused with,": why for name, why in unable.items()}
+    outcome.left_out |= {f"{name}, to be fused with, query {query},": why for name, why in unable.items()}
     of_query = [asked for asked in outcome.asked if asked.protocol.query == query]
     for (name, role, _), chosen in zip(both, found, strict=True):
         outcome.settings[query, name] = {
