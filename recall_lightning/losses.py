@@ -39,9 +39,11 @@ class RecallLoss(Recipe, nn.Module):
         temperature: t.
         learn_temperature: whether t is trained (as its logarithm, so that it stays positive).
         regularizers: each adds its part to the penalty.
+        label_smoothing: share of a target's label that is spread over all candidates, from 0 up to, but below, 1
+            (Szegedy et al., CVPR 2016).
 
     Raises:
-        ValueError: if the temperature is not above 0.
+        ValueError: if the temperature is not above 0, or the smoothing out of its range.
     """
 
     def __init__(
@@ -50,12 +52,16 @@ class RecallLoss(Recipe, nn.Module):
         temperature: float = 0.05,
         learn_temperature: bool = False,
         regularizers: Sequence[Regularizer] = (),
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         if not temperature > 0 or not math.isfinite(temperature):
             raise ValueError(
                 f"temperature is {temperature}, but similarities are divided by it: give a number above 0, such as 0.05"
             )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}: give a share from 0 up to, but below, 1")
+        self.label_smoothing = label_smoothing
         self.similarity = similarity if similarity is not None else Cosine()
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learn_temperature)
         self.regularizers = nn.ModuleList(regularizers)
@@ -162,9 +168,10 @@ class RecallLoss(Recipe, nn.Module):
             left, right = self.factors(users, items, log_q)
             if bonus is not None:
                 bonus = replace(bonus, weights=bonus.weights / self.temperature)
-            return softmax_loss(left, right, targets, known, bonus) / present.sum().clamp(min=1)
+            return softmax_loss(left, right, targets, known, bonus, self.label_smoothing) / present.sum().clamp(min=1)
         logits = self.logits(users, items, log_q, bonus)
         positive = logits.gather(-1, row)
+        smoothed = self.label_smoothing and self.label_smoothing * (positive - logits.mean(-1, keepdim=True))
         if targets.shape[-1] == 1:
             if known is not None:
                 # the target itself is known too: its own logit is put back
@@ -176,7 +183,7 @@ class RecallLoss(Recipe, nn.Module):
             rest = logits.masked_fill(own, torch.finfo(logits.dtype).min / 4)  # not -inf, lest nobody is left
             total = torch.logaddexp(rest.logsumexp(-1, keepdim=True), positive)
         # no boolean indexing: its result's size would have to be waited for on a GPU
-        losses = torch.where(present, total - positive, 0.0)
+        losses = torch.where(present, total - positive + smoothed, 0.0)
         return losses.sum((1, 2)) / present.sum((1, 2)).clamp(min=1)
 
 

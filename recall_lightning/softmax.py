@@ -21,9 +21,16 @@ VECTORS_AT_ONCE = {
 
 
 def softmax_loss(
-    left: Tensor, right: Tensor, targets: Tensor, known: Tensor | None = None, bonus: Bonus | None = None
+    left: Tensor,
+    right: Tensor,
+    targets: Tensor,
+    known: Tensor | None = None,
+    bonus: Bonus | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Sum of `log(sum_c exp(z_c) + exp(z_target)) - z_target`, with `z = left @ right.T + bonus`, c the negatives.
+
+    With label smoothing `smoothing (z_target - mean_k z_k)` more, k all candidates (Szegedy et al., CVPR 2016).
 
     It can be differentiated once: its gradient is made in the forward pass. Under autocast to bfloat16 the gradient's
     two matrix products take its inputs in bfloat16; logits never are.
@@ -35,6 +42,7 @@ def softmax_loss(
             no negatives of each other.
         known: `(batch, candidates)` bool, True for what is no negative of any vector of a row; None for none.
         bonus: what is added to the logits; None for nothing. Its weights get gradient, its lifts don't.
+        smoothing: share of a target's label that is spread over all candidates.
 
     Returns:
         A scalar, of the type of `left`; 0 without targets.
@@ -43,7 +51,7 @@ def softmax_loss(
     with torch.autocast(left.device.type, enabled=False):
         weights, lifts = (None, ()) if bonus is None else (bonus.weights.to(left.dtype), bonus.lifts)
         product_type = torch.bfloat16 if half else left.dtype
-        loss: Tensor = _SoftmaxLoss.apply(left, right, weights, targets, known, lifts, product_type)
+        loss: Tensor = _SoftmaxLoss.apply(left, right, weights, targets, known, lifts, product_type, smoothing)
         return loss
 
 
@@ -58,6 +66,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         known: Tensor | None,
         lifts: Sequence[Callable[[Tensor], Tensor]],
         product_type: torch.dtype,
+        smoothing: float,
     ) -> Tensor:
         n_positions, width = left.shape[1:]
         vectors, rows = left.reshape(-1, width), targets.reshape(-1, targets.shape[-1])
@@ -81,7 +90,7 @@ class _SoftmaxLoss(torch.autograd.Function):
             for part, made in enumerate(lifted):
                 assert by_position is not None
                 logits.addcmul_(by_position[block, part, None], made)
-            losses, logits = _block(logits, rows[block], negatives, gradient=wanted)
+            losses, logits = _block(logits, rows[block], negatives, smoothing, gradient=wanted)
             total += losses
             if wanted:
                 slope = logits.to(product_type)
@@ -103,14 +112,17 @@ class _SoftmaxLoss(torch.autograd.Function):
             raise RuntimeError("this loss can be differentiated once (no create_graph): give nll each=True for more")
         of_left, of_right, of_weights = ctx.saved_tensors
         weighted = None if of_weights is None else gradient * of_weights
-        return gradient * of_left, gradient * of_right, weighted, None, None, None, None
+        return gradient * of_left, gradient * of_right, weighted, None, None, None, None, None
 
 
-def _block(logits: Tensor, targets: Tensor, known: Tensor | None, *, gradient: bool) -> tuple[Tensor, Tensor]:
+def _block(
+    logits: Tensor, targets: Tensor, known: Tensor | None, smoothing: float, *, gradient: bool
+) -> tuple[Tensor, Tensor]:
     """The loss of a block of logits `(vectors, candidates)`, and its gradient in them, written in their place."""
     present = targets >= 0
     row = torch.where(present, targets, targets.amax(-1, keepdim=True)).clamp(min=0)
     positive = logits.gather(-1, row)
+    mean = logits.mean(-1, keepdim=True) if smoothing else positive
     if known is not None:
         logits.masked_fill_(known, -torch.inf)
     logits.scatter_(-1, row, -torch.inf)
@@ -118,9 +130,11 @@ def _block(logits: Tensor, targets: Tensor, known: Tensor | None, *, gradient: b
     shares = logits.sub_(top).exp_()
     rest = shares.sum(-1, keepdim=True)
     total = torch.logaddexp(rest.log() + top, positive)
-    losses = torch.where(present, total - positive, 0.0).sum()
+    losses = torch.where(present, total - positive + smoothing * (positive - mean), 0.0).sum()
     if gradient:
         missed = torch.where(present, -torch.expm1(positive - total), 0.0)  # 1 - the chance that each target gets
         shares.mul_(missed.sum(-1, keepdim=True) / rest.clamp(min=torch.finfo(rest.dtype).tiny))
-        shares.scatter_add_(-1, row, -missed)
+        shares.scatter_add_(-1, row, smoothing * present - missed)
+        if smoothing:
+            shares.sub_(present.sum(-1, keepdim=True) * (smoothing / shares.shape[-1]))
     return losses, shares

@@ -218,6 +218,12 @@ def test_a_bad_temperature_fails_at_once_and_tells_the_cure(kind, temperature):
         kind(temperature=temperature)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_bad_share_of_smoothing_fails_at_once_and_tells_the_cure(share):
+    with pytest.raises(ValueError, match=f"label_smoothing is {share}: give a share from 0"):
+        RecallLoss(label_smoothing=share)
+
+
 def test_the_total_is_the_likelihood_plus_every_regularizers_part():
     users, items, targets, *_ = some_batch()
     weights = {"item_tower.residual": tensor([[1.0, 2.0]], requires_grad=True)}

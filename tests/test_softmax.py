@@ -17,7 +17,7 @@ BATCH, POSITIONS, RELEVANT, CANDIDATES, WIDTH = 3, 4, 2, 5, 3
 VALUES = st.sampled_from([-30.0, -1.5, 0.0, 0.25, 2.0])
 
 
-def slow_loss(left, right, targets, known):
+def slow_loss(left, right, targets, known, smoothing=0.0):
     total = 0.0
     for b in range(BATCH):
         for p in range(POSITIONS):
@@ -27,6 +27,7 @@ def slow_loss(left, right, targets, known):
             for target in asked:
                 top = max([*rest, z[target]])
                 total += top + math.log(sum(math.exp(x - top) for x in [*rest, z[target]])) - z[target]
+                total += smoothing * (z[target] - sum(z) / CANDIDATES)
     return total
 
 
@@ -37,15 +38,17 @@ def slow_loss(left, right, targets, known):
     st.none() | arrays(np.bool_, (BATCH, CANDIDATES)),
     st.sampled_from([1, CANDIDATES, 3 * CANDIDATES, 10**6]),
     st.sampled_from([1, 2, 256]),
+    st.sampled_from([0.0, 0.2]),
 )
 def test_the_loss_is_that_of_the_formula_however_many_logits_are_in_memory_at_once(
-    left, right, targets, known, at_once, least
+    left, right, targets, known, at_once, least, smoothing
 ):
     arguments = [None if a is None else torch.from_numpy(a) for a in (left, right, targets, known)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
         patch.setitem(softmax.VECTORS_AT_ONCE, "cpu", least)
-        assert softmax_loss(*arguments).item() == pytest.approx(slow_loss(*arguments), rel=1e-9, abs=1e-9)
+        loss = softmax_loss(*arguments, smoothing=smoothing).item()
+        assert loss == pytest.approx(slow_loss(*arguments, smoothing), rel=1e-9, abs=1e-9)
 
 
 def some(dtype=torch.float64):

@@ -15,9 +15,10 @@ from recall_lightning.baselines.base import Contender, UnavailableError, last_of
 from recall_lightning.baselines.evaluate import rank_cases, recall_of
 from recall_lightning.baselines.text_vectors import encoder_digest, text_vectors
 from recall_lightning.data.batches import EvalBatch
-from recall_lightning.data.datamodule import RecallDataModule, sequences
+from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import pad, spans
+from recall_lightning.data.sequences import sequences
 from recall_lightning.models.user_tower import TransformerTower
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from torch import Tensor
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import Ints, pad, spans
 from recall_lightning.data.sampler import counted
+from recall_lightning.data.sequences import cut_in_two
 from recall_lightning.data.splits import Cases
 from recall_lightning.data.tokens import TokenBatch, Tokens
 
@@ -130,6 +131,7 @@ class TrainCollator:
         history_tokens: most tokens of a history's joined text; None where the user tower reads vectors.
         seed: of the draws.
         max_buckets: most spans of alike length that the encoded items are cut into.
+        cut_share: share of the spans that are cut in two at a random place, see `RecallDataModule`.
     """
 
     train: Interactions
@@ -143,6 +145,7 @@ class TrainCollator:
     history_tokens: int | None
     seed: int
     max_buckets: int
+    cut_share: float
 
     def __call__(self, keys: Sequence[tuple[int, int]]) -> TrainBatch:
         """Args:
@@ -153,6 +156,8 @@ class TrainCollator:
         starts, stops = self.spans[chosen].T
         if self.history_tokens is not None:  # the text of a history has one vector: one position a user
             stops = starts + 1 + rng.integers(1, stops - starts, dtype=np.int64)
+        elif self.cut_share:
+            starts, stops, real = cut_in_two(starts, stops, real, self.cut_share, rng)
         lengths = stops - starts - 1
         history = pad(self.train.items[spans(starts, stops - 1)], lengths, fill=-1, left=True)
         if self.history_tokens is not None:

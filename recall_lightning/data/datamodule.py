@@ -17,12 +17,11 @@ from transformers import PreTrainedTokenizerBase
 from recall_lightning.data.batches import EvalCollator, TrainCollator, log_batch_chance
 from recall_lightning.data.filters import Filters
 from recall_lightning.data.grouping import Repeats, Ties
-from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.preparing import prepare
 from recall_lightning.data.ragged import Ints
 from recall_lightning.data.readers.base import Reader
-from recall_lightning.data.room import Growing
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
+from recall_lightning.data.sequences import first_of_each, sequences
 from recall_lightning.data.splits import Cases, Split, Splits
 from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
@@ -57,6 +56,10 @@ class RecallDataModule(L.LightningDataModule):
         eval_batch_size: users a step of validation and test.
         max_history: how many of a user's newest items the user tower sees. A longer training history is cut into
             several sequences, so that each interaction is a target once an epoch.
+        train_first: train on so many of each user's first interactions alone, for a model of newcomers; null for all.
+            Popularity, transitions and neighbours are counted among all of them either way.
+        cut_share: share of a step's sequences that are cut in two at a random place, drawn anew each epoch: so that
+            short histories are seen that begin anywhere, and every interaction stays a target once an epoch.
         max_text_tokens: an item's text is cut there, special tokens included.
         history_tokens: for user towers that read text: most tokens of a history's joined texts.
         n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
@@ -95,6 +98,8 @@ class RecallDataModule(L.LightningDataModule):
         batch_size: int = 64,
         eval_batch_size: int = 256,
         max_history: int = 50,
+        train_first: int | None = None,
+        cut_share: float = 0.0,
         max_text_tokens: int = 64,
         history_tokens: int | None = None,
         n_negatives: int = 0,
@@ -109,10 +114,12 @@ class RecallDataModule(L.LightningDataModule):
             ("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("max_history", max_history, 1),
             ("max_text_tokens", max_text_tokens, 4), ("n_negatives", n_negatives, 0), ("num_workers", num_workers, 0),
             ("max_encoded_items", max_encoded_items, 1), ("history_tokens", history_tokens, 4),
-            ("seed", seed, 0),
+            ("train_first", train_first, 2), ("seed", seed, 0),
         ]:  # fmt: skip
             if value is not None and value < least:
                 raise InputError(f"data.{name} is {value}: give {least} or more")
+        if not 0 <= cut_share <= 1:
+            raise InputError(f"data.cut_share is {cut_share}: give a share from 0 to 1")
         splits.check()
         self.filters = Filters(
             min_weight, since, until, missing_text, repeats, min_interactions, min_users, catalogue_items
@@ -120,6 +127,7 @@ class RecallDataModule(L.LightningDataModule):
         self.filters.check()
         self.reader, self.text, self.encoder, self.splits, self.ties = reader, text, encoder, splits, ties
         self.batch_size, self.eval_batch_size, self.max_history = batch_size, eval_batch_size, max_history
+        self.train_first, self.cut_share = train_first, cut_share
         self.max_text_tokens, self.history_tokens = max_text_tokens, history_tokens
         self.n_negatives, self.max_encoded_items = n_negatives, max_encoded_items
         self.sort_by_length, self.num_workers, self.seed = sort_by_length, num_workers, seed
@@ -129,6 +137,7 @@ class RecallDataModule(L.LightningDataModule):
                 "reader": reader.recipe(), "text": text, "encoder": encoder, "splits": asdict(splits), "ties": ties,
                 **asdict(self.filters),
                 "batch_size": batch_size, "eval_batch_size": eval_batch_size, "max_history": max_history,
+                "train_first": train_first, "cut_share": cut_share,
                 "max_text_tokens": max_text_tokens, "history_tokens": history_tokens, "n_negatives": n_negatives,
                 "max_encoded_items": max_encoded_items, "sort_by_length": sort_by_length, "num_workers": num_workers,
                 "cache_dir": cache_dir, "seed": seed,
@@ -156,7 +165,7 @@ class RecallDataModule(L.LightningDataModule):
             self.catalogue.texts, self.tokenizer, max_tokens=self.max_text_tokens, cache_dir=self.cache_dir
         )
         self.counts: Ints = self.split.train.item_counts(len(self.catalogue))
-        self.sequences = sequences(self.split.train, self.max_history)
+        self.sequences = sequences(self.split.train, self.max_history, self.train_first)
         self._read = True
         log.info(
             "%d users, %d items, %d interactions: %d to train on in %d sequences, %d cases to validate, %d to test",
@@ -173,11 +182,13 @@ class RecallDataModule(L.LightningDataModule):
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
         one_target = self.history_tokens is not None  # a user: where a tower reads text, only that is among the items
-        drawn = (1 if one_target else len(self.split.train) / len(self.sequences)) * self.batch_size
+        trained = first_of_each(self.split.train, self.train_first)
+        drawn = (1 if one_target else len(trained) / len(self.sequences)) * self.batch_size
         lengths = self.sequences[:, 1] - self.sequences[:, 0]
-        return self._train_loader(self._collator(TrainCollator, self.counts, drawn, self.sequences), lengths)
+        counts = trained.item_counts(len(self.catalogue))
+        return self._train_loader(self._collator(TrainCollator, counts, drawn, self.sequences), lengths)
 
-    def _collator(self, kind: type[Collator], counts: Ints, drawn: float, spans: Ints, **more: Any) -> Collator:
+    def _collator(self, kind: type[Collator], counts: Ints, drawn: float, rows: Ints, **more: Any) -> Collator:
         """A collator of training batches that touch `drawn` interactions each, an item's chance being by `counts`."""
         held = self.split.held_items
         trainable = np.flatnonzero(~held) if held is not None and held.any() else None
@@ -189,7 +200,7 @@ class RecallDataModule(L.LightningDataModule):
             train=self.split.train,
             tokens=self.tokens,
             log_q=log_batch_chance(counts, drawn * n_processes, self.n_negatives * n_processes, n_trainable),
-            spans=spans,
+            spans=rows,
             n_negatives=self.n_negatives,
             trainable=trainable,
             max_encoded=self.max_encoded_items,
@@ -197,6 +208,7 @@ class RecallDataModule(L.LightningDataModule):
             history_tokens=self.history_tokens,
             seed=self.seed,
             max_buckets=1 if sharded else 4,
+            cut_share=self.cut_share,
             **more,
         )
 
@@ -267,27 +279,6 @@ class RecallDataModule(L.LightningDataModule):
 
     def _pin(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-
-def sequences(train: Interactions, max_history: int) -> Ints:
-    """Cut each user's training rows into sequences to learn from.
-
-    Returns:
-        `(sequences, 2)` int64 spans of rows: all but the last are history, all but the first are targets. Neighbours
-        of one user share a row, so each interaction but a user's first is a target exactly once.
-    """
-    made = Growing(train.room, np.int64)
-    for block in train.blocks():
-        offsets = train.offsets[block.users.start : block.users.stop + 1]
-        pairs = np.maximum(block.part.lengths - 1, 0)  # (history, target) pairs of each user
-        cuts = -(-pairs // max_history)
-        users = np.repeat(np.arange(len(cuts)), cuts)
-        nth = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)
-        # counted from the newest pair, so that a short remainder is the oldest part
-        stops = offsets[1:][users] - (cuts[users] - 1 - nth) * max_history
-        starts = np.maximum(offsets[:-1][users], stops - max_history - 1)
-        made.append(np.stack([starts, stops], 1).ravel())
-    return made.whole().reshape(-1, 2)
 
 
 def default_cache_dir() -> Path:

@@ -56,6 +56,11 @@ class EpisodeDataModule(RecallDataModule):
             )
         if not eval_support or min(eval_support) < 1 or len(set(eval_support)) < len(eval_support):
             raise InputError(f"data.eval_support is {eval_support}: give different numbers from 1 up, such as [1, 5]")
+        if self.train_first is not None or self.cut_share:
+            raise InputError(
+                "data.train_first and data.cut_share are of histories as sequences, but the method maml cuts episodes: "
+                "set them to null and 0, and see data.episodes"
+            )
         episodes.check(self.max_history)
         if max(eval_support) > self.max_history:
             raise InputError(

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recall_lightning.data.batches import EvalCollator, TrainCollator, draw_encoded, log_batch_chance
-from recall_lightning.data.datamodule import sequences
 from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.ragged import offsets_of
 from recall_lightning.data.sampler import EpochSampler, Keys, ResumableLoader
+from recall_lightning.data.sequences import sequences
 from recall_lightning.data.splits import Cases
 from recall_lightning.data.tokens import Frame, Tokens
 
@@ -45,6 +45,7 @@ def collator(train=TRAIN, *, n_items=N_ITEMS, max_history=50, **options):
         "history_tokens": None,
         "seed": 0,
         "max_buckets": 4,
+        "cut_share": 0.0,
     } | options
     log_q = np.log(np.arange(1, n_items + 1, dtype=np.float32))
     return TrainCollator(train, texts_of(n_items), log_q, sequences(train, max_history), **options)
@@ -68,6 +69,21 @@ def test_all_that_a_user_met_is_known_also_what_lies_outside_the_sequence():
     assert catalogue_rows(batch, batch.history) == [[3, 4, 5], [0, 1, 2], [-1, -1, 3]]
     whole = [0, 1, 2, 3, 4, 5, 6]
     assert batch.known.tolist() == [whole, whole, [3, 5, -1, -1, -1, -1, -1]]
+
+
+def test_some_sequences_are_cut_in_two_anew_each_epoch_and_every_target_stays_one():
+    made, seen = collator(cut_share=1.0), set()
+    for epoch in range(20):
+        batch = made([(epoch, 0), (epoch, 2)])
+        history, targets = catalogue_rows(batch, batch.history), catalogue_rows(batch, batch.targets)
+        assert sorted(t for row in targets for t in row if t >= 0) == sorted([0, 5, 2, 1, 2, 3, 4, 5, 6])
+        pairs = [(h, t) for rows in zip(history, targets, strict=True) for h, t in zip(*rows, strict=True) if t >= 0]
+        assert set(pairs) == {(4, 0), (0, 5), (5, 2), (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)}
+        assert len(history) == len(batch.known) == 4
+        assert batch.known[2].tolist() == batch.known[0].tolist()  # its user's, whichever part it is
+        seen.add(str(history))
+        assert catalogue_rows(made([(epoch, 0), (epoch, 2)]), batch.history) == history
+    assert len(seen) > 5
 
 
 def test_a_batch_without_a_target_has_items_whatever_the_tower_reads():
@@ -231,28 +247,6 @@ def test_an_item_that_cannot_be_drawn_gets_the_chance_of_the_rarest_that_can():
 def test_tiny_chances_keep_their_digits():
     counts = np.array([10**12, 1])
     assert log_batch_chance(counts, 1, 0)[1] == pytest.approx(math.log(1e-12), rel=1e-6)
-
-
-def spans_of(train, max_history):
-    return [(int(start), int(stop)) for start, stop in sequences(train, max_history)]
-
-
-def test_a_long_history_is_cut_into_sequences_that_share_a_row():
-    assert spans_of(interactions_of([0, 1, 2, 3, 4, 5], [6], [], [7, 8]), 2) == [(0, 2), (1, 4), (3, 6), (7, 9)]
-    assert spans_of(interactions_of([0, 1, 2, 3, 4]), 4) == [(0, 5)]
-    assert spans_of(interactions_of([0], []), 4) == []
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 5))
-def test_every_interaction_but_a_users_first_is_a_target_exactly_once(lengths, max_history):
-    train = interactions_of(*([0] * length for length in lengths))
-    made = spans_of(train, max_history)
-    targets = [row for start, stop in made for row in range(start + 1, stop)]
-    firsts = {int(start) for start in train.offsets[:-1]}
-    assert sorted(targets) == [row for row in range(len(train)) if row not in firsts]
-    for start, stop in made:
-        assert 2 <= stop - start <= max_history + 1
-        assert len(set(train.users[start:stop])) == 1
 
 
 def eval_collator(max_history=50, history_tokens=None):

@@ -235,6 +235,23 @@ def test_a_long_history_is_cut_into_sequences(data):
     assert module.sequences.tolist() == [[0, 2], [1, 3]]
 
 
+def test_what_newcomers_take_is_trained_alone_and_its_chances_are_those(data):
+    rows = "".join(f"ann,{i}\n" for i in (1, 2, 3, 4, 5))
+    module = prepared(data(ratings="user_id,item_id\n" + rows, train_first=2))
+    assert module.sequences.tolist() == [[0, 2]]
+    assert module.counts.tolist() == [1, 1, 1, 0, 0]  # two are held out
+    expected = log_batch_chance(np.array([1, 1, 0, 0, 0]), 2 * module.batch_size, 0)
+    assert module.train_dataloader().collate_fn.log_q.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [({"cut_share": 1.5}, "data.cut_share is 1.5"), ({"train_first": 1}, "data.train_first is 1")]
+)
+def test_values_out_of_their_range_are_refused(data, option, told):
+    with pytest.raises(InputError, match=told):
+        data(**option)
+
+
 def test_texts_are_cut_and_histories_joined_as_asked(data):
     module = prepared(data(max_text_tokens=4, history_tokens=16))
     assert module.tokens.lengths.max() == 4

@@ -197,3 +197,9 @@ def test_hyperparameters_are_plain(data, tmp_path):
     torch.save(dict(data().hparams), tmp_path / "kept.pt")
     read = torch.load(tmp_path / "kept.pt", weights_only=True)
     assert (read["eval_support"], read["episodes"]["max_support"]) == ([1, 3], 2)
+
+
+@pytest.mark.parametrize("option", [{"train_first": 5}, {"cut_share": 0.5}])
+def test_options_of_sequences_are_refused_where_episodes_are_cut(data, option):
+    with pytest.raises(InputError, match=r"data\.train_first and data\.cut_share .* set them to null and 0"):
+        data(**option)

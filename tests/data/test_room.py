@@ -9,13 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recall_lightning.data.datamodule import sequences
 from recall_lightning.data.episodes import EpisodeConfig, episode_counts
 from recall_lightning.data.interactions import Columns, Interactions
 from recall_lightning.data.order_statistic import nth_smallest
 from recall_lightning.data.popularity import popularity_by_place
 from recall_lightning.data.ragged import offsets_of
 from recall_lightning.data.room import Growing, Room, Spill
+from recall_lightning.data.sequences import sequences
 from recall_lightning.data.splits import Cases, Split, Splits
 from recall_lightning.data.successors import neighbours, successors
 from recall_lightning.errors import InputError
