@@ -103,14 +103,11 @@ def figures(
             yield from _of_group(name, group, able, asked, rows, known, ks, baselines)
 
 
-def best_baseline(able: Mapping[str, Rankings], rows: Tensor, k: int, baselines: Sequence[str]) -> int | None:
-    """Place among `able` of the baseline with the highest recall; None if there is none."""
-    recall = {  # rounded, or float32 would tell apart what is equal
-        place: round(float(recall_at_k(rankings.ranks[rows], k).nanmean()), 6)
-        for place, (model, rankings) in enumerate(able.items())
-        if model in baselines
-    }
-    return max(recall, key=lambda place: recall[place]) if recall else None
+def best_of(ranks: Mapping[int, Tensor], k: int) -> int | None:
+    """The place of the highest recall at k among ranks `(users, relevant)`, of equal ones the first; None of none."""
+    # rounded, or float32 would tell apart what is equal
+    recall = {place: round(float(recall_at_k(of, k).nanmean()), 6) for place, of in ranks.items()}
+    return max(recall, key=lambda place: recall[place], default=None)
 
 
 def _groups(asked: Cases, known: Known) -> Iterator[tuple[str, Tensor]]:
@@ -134,7 +131,7 @@ def _of_group(
     history = _rows(asked, asked.history[chosen])
     targets = _rows(asked, asked.targets[chosen])
     columns = [_per_user(rankings, rows, history, targets, known, ks) for rankings in able.values()]
-    best = best_baseline(able, rows, ks[0], baselines)
+    best = best_of({n: of.ranks[rows] for n, (model, of) in enumerate(able.items()) if model in baselines}, ks[0])
     baseline = None if best is None else list(able)[best]
     for metric in columns[0]:
         values = np.stack([of_model[metric].double().numpy() for of_model in columns], 1)  # (users, models)

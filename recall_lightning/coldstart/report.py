@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recall_lightning.baselines.bootstrap import Floats, intervals
+from recall_lightning.baselines.report import best_of
 from recall_lightning.coldstart.answers import Asked, Role
 from recall_lightning.metrics.ranking import ndcg_at_k, recall_at_k
 
@@ -66,11 +67,7 @@ def figures(asked: Sequence[Asked], k: int) -> list[Figure]:
 
 
 def _of_protocol(asked: Asked, k: int) -> Iterator[Figure]:
-    recall = [
-        round(float(recall_at_k(answer.ranks, k).nanmean()), 6) for answer in asked.answers
-    ]  # float32 has no more
-    places = [place for place, answer in enumerate(asked.answers) if answer.role == "baseline"]
-    best = max(places, key=lambda place: recall[place], default=None)
+    best = best_of({place: of.ranks for place, of in enumerate(asked.answers) if of.role == "baseline"}, k)
     against = max(place for place, answer in enumerate(asked.answers) if answer.role == "adapted")
     metrics = {f"recall@{k}": (recall_at_k, k), f"recall@{DEEP}": (recall_at_k, DEEP), f"ndcg@{k}": (ndcg_at_k, k)}
     for metric, (of, at) in metrics.items():
