@@ -1,6 +1,11 @@
 """`scripts/tune.py`: a search over a config's keys that can be gone on with."""
 
 import importlib.util
+import io
+import shutil
+import subprocess
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,38 +21,79 @@ tune = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tune)
 
 
-@pytest.fixture
-def config(typed, tiny_encoder, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+LR = {"low": 0.001, "high": 0.01, "log": True}
+SPACE = {"model.optimizer.tower_lr": LR, "data.batch_size": {"choice": [2]}}
+
+
+@pytest.fixture(scope="module")
+def config(write_typed, tiny_encoder, tmp_path_factory):
+    typed = write_typed(tmp_path_factory.mktemp("typed"))
     files = {name: str(typed / f"{name}.csv") for name in ("interactions", "items")}
     settings = {
         "trainer": {"accelerator": "cpu", "max_epochs": 1},
         "data": {"reader": {"class_path": "recall_lightning.Tabular", "init_args": files}, "text": "{title}. {genres}"},
         "model": {"encoder": {"path": str(tiny_encoder), "frozen_layers": -1}},
     }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    return tmp_path / "config.yaml"
+    (typed / "config.yaml").write_text(yaml.safe_dump(settings))
+    return typed / "config.yaml"
 
 
-def search(config, space, trials):
-    (config.parent / "space.yaml").write_text(yaml.safe_dump(space))
-    study = config.parent / "studies" / "small.db"
+def search(config, space, trials, folder):
+    """Search as the script does, with the study in a folder; gives the path of the config that it is to leave."""
+    (folder / "space.yaml").write_text(yaml.safe_dump(space))
+    study = folder / "studies" / "small.db"
     tune.main([
-        "--space", str(config.parent / "space.yaml"), "--study", str(study), "--trials", str(trials),
-        "--config", str(config),
+        "--space", str(folder / "space.yaml"), "--study", str(study), "--trials", str(trials), "--config", str(config),
     ])  # fmt: skip
     return study.with_suffix(".best.yaml")
 
 
-def test_a_search_leaves_a_config_that_fit_takes_and_goes_on_where_it_ended(config, capsys):
-    space = {"model.optimizer.tower_lr": {"low": 0.001, "high": 0.01, "log": True}, "data.batch_size": {"choice": [2]}}
-    best = search(config, space, 1)
-    assert "going on" not in capsys.readouterr().out
-    assert search(config, space, 1) == best
+def inside(arguments):
+    """What `tune._program` gives, of a run inside this process: one of its own takes many seconds to begin."""
+    with redirect_stdout(io.StringIO()) as stdout, redirect_stderr(io.StringIO()) as stderr:
+        try:
+            program(arguments)
+            status = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(tune, "_program", inside)
+
+
+@pytest.fixture(scope="module")
+def begun(config, tmp_path_factory):
+    """The folder of a study that one trial is in, for tests to copy."""
+    folder = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "_program", inside)
+        search(config, SPACE, 1, folder)
+    return folder
+
+
+@pytest.fixture
+def copied(begun, tmp_path):
+    return shutil.copytree(begun, tmp_path / "copied")
+
+
+def trials(folder):
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{folder / 'studies' / 'small.db'}"
+    return optuna.load_study(study_name="tune", storage=storage).trials
+
+
+def test_a_search_by_processes_of_their_own_leaves_a_config_that_fit_takes(config, tmp_path, capsys):
+    best = search(config, SPACE, 1, tmp_path)
     told = capsys.readouterr().out
-    assert "1 trials are in" in told
-    assert "trial 1: " in told
-    assert "the best of 2 trials" in best.read_text()
+    assert "going on" not in told
+    assert "trial 0: " in told
+    assert "the best of 1 trials" in best.read_text()
     with pytest.raises(SystemExit) as ended:
         program(["fit", "--config", str(config), "--config", str(best), "--print_config"])
     assert not ended.value.code
@@ -56,11 +102,28 @@ def test_a_search_leaves_a_config_that_fit_takes_and_goes_on_where_it_ended(conf
     assert 0.001 <= printed["model"]["optimizer"]["tower_lr"] <= 0.01
 
 
-def test_trials_that_fail_are_told_and_leave_no_config(config, capsys):
+def test_a_run_inside_this_process_is_told_as_one_of_its_own_is(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")  # or --help would be as wide as the terminal that tests may run in
+    for arguments in (["--help"], ["fly"]):
+        here, there = inside(arguments), tune._program(arguments)
+        assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
+
+
+def test_a_search_goes_on_where_it_ended_and_draws_other_settings_than_it_began_with(config, copied, quick, capsys):
+    best = search(config, SPACE, 1, copied)
+    told = capsys.readouterr().out
+    assert "1 trials are in" in told
+    assert "trial 1: " in told
+    assert "the best of 2 trials" in best.read_text()
+    first, second = (trial.params for trial in trials(copied))
+    assert first["model.optimizer.tower_lr"] != second["model.optimizer.tower_lr"]
+
+
+def test_trials_that_fail_are_told_and_leave_no_config(config, tmp_path, quick, capsys):
     with pytest.raises(InputError, match="no trial came to an end"):
-        search(config, {"data.batch_size": {"choice": [0]}}, 1)
+        search(config, {"data.batch_size": {"choice": [0]}}, 1, tmp_path)
     assert "trial 0: failed" in capsys.readouterr().out
-    assert not list(config.parent.rglob("*.best.yaml"))
+    assert not list(tmp_path.rglob("*.best.yaml"))
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", 7), ("minimize", 0)])
@@ -78,49 +141,34 @@ def test_the_report_puts_the_better_value_first_and_tells_what_mattered(tmp_path
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {"data": {"batch_size": best}}
 
 
-def test_a_key_that_the_config_does_not_have_is_refused_before_the_first_trial(config):
+def test_a_key_that_the_config_does_not_have_is_refused_before_the_first_trial(config, tmp_path, quick):
     with pytest.raises(InputError, match=r"space\.yaml, with the flags given: .*colour"):
-        search(config, {"data.colour": {"choice": ["red"]}}, 1)
-    assert not (config.parent / "studies").exists()
+        search(config, {"data.colour": {"choice": ["red"]}}, 1, tmp_path)
+    assert not (tmp_path / "studies").exists()
 
 
-def trials(config):
-    optuna = pytest.importorskip("optuna")
-    storage = f"sqlite:///{config.parent / 'studies' / 'small.db'}"
-    return optuna.load_study(study_name="tune", storage=storage).trials
-
-
-def test_a_search_that_goes_on_draws_other_settings_than_it_began_with(config):
-    space = {"model.optimizer.tower_lr": {"low": 0.001, "high": 0.01, "log": True}}
-    search(config, space, 1)
-    search(config, space, 1)
-    first, second = (trial.params for trial in trials(config))
-    assert first != second
-
-
-def test_a_study_of_another_space_is_refused_and_stays_as_it_was(config):
-    search(config, {"data.batch_size": {"choice": [2]}}, 1)
+def test_a_study_of_another_space_is_refused_and_stays_as_it_was(config, copied, quick):
     with pytest.raises(InputError, match=r"small\.db: a study of space .*--study a new name"):
-        search(config, {"data.batch_size": {"choice": [2, 3]}}, 1)
-    assert len(trials(config)) == 1
+        search(config, SPACE | {"data.batch_size": {"choice": [2, 3]}}, 1, copied)
+    assert len(trials(copied)) == 1
 
 
-def test_a_file_that_is_no_study_is_refused_and_kept(config):
-    path = config.parent / "studies" / "small.db"
+def test_a_file_that_is_no_study_is_refused_and_kept(config, tmp_path, quick):
+    path = tmp_path / "studies" / "small.db"
     path.parent.mkdir()
     path.write_text("user_id,item_id\n" * 99)
     with pytest.raises(InputError, match=r"small\.db: no study \(file is not a database\)"):
-        search(config, {"data.batch_size": {"choice": [2]}}, 1)
+        search(config, {"data.batch_size": {"choice": [2]}}, 1, tmp_path)
     assert path.read_text() == "user_id,item_id\n" * 99
 
 
-def test_a_choice_may_be_a_list_and_a_class_comes_with_its_arguments(config, capsys):
+def test_a_choice_may_be_a_list_and_a_class_comes_with_its_arguments(config, tmp_path, quick, capsys):
     space = {
         "model.ks": {"choice": [[10, 20]]},
         "model.user_tower": {"choice": ["recall_lightning.TransformerTower"]},
         "model.user_tower.init_args.layers": {"choice": [1]},
     }
-    best = search(config, space, 1)
+    best = search(config, space, 1, tmp_path)
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         program(["fit", "--config", str(config), "--config", str(best), "--print_config"])

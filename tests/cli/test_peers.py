@@ -7,15 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
+from recall_lightning.cli.main import main as program
 from recall_lightning.cli.peers import GRACE_SECONDS, LOOK_EVERY_SECONDS, _shortened
 
 ENDS_WITHIN_SECONDS = 60  # of what takes milliseconds by itself: the machine may be busy; Lightning's timeout is 1,800
 
 
-def command(how, rank, typed, tiny_encoder, *more):
+def arguments(how, rank, typed, tiny_encoder, *more):
     return [
-        sys.executable, "-m", "recall_lightning", "fit", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
+        "fit", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
         "--trainer.max_epochs", "100", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false",
         "--trainer.default_root_dir", str(typed), "--data.cache_dir", str(typed / "cache"),
         "--data.reader", "recall_lightning.Tabular", "--data.reader.interactions", str(typed / "interactions.csv"),
@@ -33,34 +35,39 @@ def said(stderr):
     return [line for line in stderr.splitlines() if line.startswith("recall-lightning")]
 
 
-@pytest.mark.parametrize(
-    ("how", "more"),
-    [("Killed", []), ("Alone", []), ("Stalled", ["DDPStrategy", "--trainer.strategy.timeout", "0:0:30"])],
-)
-def test_a_process_that_is_lost_ends_the_run_with_one_line_and_status_1(typed, tiny_encoder, how, more):
-    flags = ["--trainer.strategy", *more] if more else []
-    done = subprocess.run(
-        command(how, 1, typed, tiny_encoder, *flags), env=environment(), capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr[-4000:]
-    (line,) = said(done.stderr)
-    found = {"Killed": "by peer", "Alone": "process 1 ended with -9", "Stalled": "Timed out"}[how]
+def assert_it_ends_with_one_line(status, stderr, found):
+    assert status == 1, stderr[-4000:]
+    (line,) = said(stderr)
     assert line.startswith("recall-lightning: process 0 stops, for another one is gone or doesn't answer (")
     assert found in line
     assert line.endswith("and go on with --ckpt_path")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_program_that_is_busy_by_itself_ends_too_when_a_process_it_started_is_lost(typed, tiny_encoder):
+    command = [sys.executable, "-m", "recall_lightning", *arguments("Alone", 1, typed, tiny_encoder)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert_it_ends_with_one_line(done.returncode, done.stderr, "process 1 ended with -9")
+
+
+@pytest.mark.parametrize(
+    ("how", "more", "found"),
+    [
+        ("Killed", [], "by peer"),
+        ("Stalled", ["--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "0:0:15"], "Timed out"),
+    ],
+)
+def test_a_process_that_is_lost_ends_the_run_with_one_line_and_status_1(typed, tiny_encoder, how, more, found):
+    begun = Forked(program, arguments(how, 1, typed, tiny_encoder, *more), environment=environment())
+    status = begun.wait(timeout=240)
+    assert_it_ends_with_one_line(status, begun.stderr(ENDS_WITHIN_SECONDS), found)
 
 
 def test_the_other_process_ends_too_when_the_one_that_started_it_is_lost(typed, tiny_encoder):
-    with subprocess.Popen(
-        command("Killed", 0, typed, tiny_encoder), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True,
-    ) as first:  # fmt: skip
-        first.wait(timeout=240)
-        lost = time.monotonic()
-        _, stderr = first.communicate(timeout=ENDS_WITHIN_SECONDS)  # to the end of what both write: both are gone then
-    assert first.returncode == -9
+    begun = Forked(program, arguments("Killed", 0, typed, tiny_encoder), environment=environment())
+    assert begun.wait(timeout=240) == -9
+    lost = time.monotonic()
+    stderr = begun.stderr(ENDS_WITHIN_SECONDS)  # to the end of what both write: both are gone then
     assert time.monotonic() - lost < ENDS_WITHIN_SECONDS
     (line,) = said(stderr)
     assert line.startswith("recall-lightning: process 1 stops, for another one is gone")

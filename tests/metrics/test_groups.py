@@ -183,7 +183,7 @@ def test_what_cannot_be_routed_is_named_with_the_cure():
 
 
 def test_two_processes_with_unequal_shares_give_exactly_what_one_gives(tmp_path):
-    torch.multiprocessing.spawn(compute_a_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(compute_a_share, args=(str(tmp_path),), nprocs=2, start_method="fork")
     alone = ByGroup(lambda: RankingMetrics([1, 2]), ["a", "b"])
     alone.update(SCORES, TARGETS, groups=GROUPS)
     for rank in (0, 1):

@@ -197,7 +197,7 @@ RANKS = tensor([[0, 2, 8], [1, -1, -1], [-1, -1, -1], [4, 3, 2], [6, 0, -1], [5,
 
 
 def test_two_processes_with_unequal_shares_give_exactly_what_one_gives(tmp_path):
-    torch.multiprocessing.spawn(compute_a_share, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(compute_a_share, args=(str(tmp_path),), nprocs=2, start_method="fork")
     alone = RankingMetrics([2, 5])
     alone.update_ranks(RANKS)
     for rank in (0, 1):

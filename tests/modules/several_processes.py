@@ -1,8 +1,5 @@
 """What tests of several processes run in each of them."""
 
-import sys
-from pathlib import Path
-
 import lightning as L
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -122,7 +119,3 @@ def run(case, processes, movielens, encoder, folder):
             {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")},
             folder / f"{case}-{processes}.metrics",
         )
-
-
-if __name__ == "__main__":
-    run(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:]))

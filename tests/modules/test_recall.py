@@ -5,7 +5,9 @@ import shutil
 import lightning as L
 import pytest
 import torch
+from forked import SERVER
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from recall_lightning import (
@@ -287,6 +289,11 @@ def test_a_truncated_checkpoint_and_a_foreign_one_are_refused(tmp_path):
             RecallModule.load_from_checkpoint(tmp_path / f"{name}.ckpt")
 
 
+def by_server():
+    """As `ddp_spawn`: each process is given module and data anew. The imports alone are shared."""
+    return DDPStrategy(start_method=SERVER.get_start_method())
+
+
 def test_two_processes_train_and_report_what_one_reports(movielens, tiny_encoder, tmp_path):
     torch.manual_seed(5)
     recall, data = module(tiny_encoder), data_module(movielens, tiny_encoder)
@@ -294,10 +301,10 @@ def test_two_processes_train_and_report_what_one_reports(movielens, tiny_encoder
     one.fit(recall, data)
     one.save_checkpoint(tmp_path / "model.ckpt")
     alone = one.validate(recall, data, verbose=False)[0]
-    two = trainer(tmp_path, strategy="ddp_spawn", devices=2, max_epochs=1, limit_val_batches=1.0)
+    two = trainer(tmp_path, strategy=by_server(), devices=2, max_epochs=1, limit_val_batches=1.0)
     loaded = RecallModule.load_from_checkpoint(tmp_path / "model.ckpt")
     together = two.validate(loaded, data_module(movielens, tiny_encoder), verbose=False)[0]
     assert together == pytest.approx(alone, abs=1e-6)
-    two = trainer(tmp_path, strategy="ddp_spawn", devices=2, max_epochs=1, limit_train_batches=2)
+    two = trainer(tmp_path, strategy=by_server(), devices=2, max_epochs=1, limit_train_batches=2)
     two.fit(module(tiny_encoder), data_module(movielens, tiny_encoder))
     assert two.callback_metrics["val/recall@10"] >= 0

@@ -1,35 +1,22 @@
 """Several processes learn what one would learn of their batches joined, and measure what it would."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 
 import pytest
+import several_processes
 import torch
+from forked import Forked
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recall_lightning import RecallModule
 from recall_lightning.modules.joined import BatchItems, first_of_each, joined
 
-SCRIPT = Path(__file__).with_name("several_processes.py")
-
 
 def run(case, processes, movielens, tiny_encoder, folder):
-    arguments = [case, str(processes), str(movielens), str(tiny_encoder), str(folder)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path])}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    begun = Forked(several_processes.run, case, processes, movielens, tiny_encoder, folder)
+    assert begun.wait(timeout=240) == 0, begun.stderr(timeout=60)[-4000:]
     return torch.load(folder / f"{case}-{processes}.kept"), torch.load(folder / f"{case}-{processes}.metrics")
 
 
