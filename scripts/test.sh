@@ -6,6 +6,7 @@ ruff check .
 ruff format --check .
 mypy
 if [ $# -eq 0 ]; then
-  set -- --numprocesses 2 --dist loadfile  # a file's tests share what it trained
+  # a file's tests share what it trained; in the order of tests/conftest.py
+  set -- --numprocesses 2 --dist loadfile --no-loadscope-reorder
 fi
 python -m pytest "$@"

@@ -15,6 +15,17 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+# what takes longest begins first, lest one process works on it while the others have ended
+LONG = [
+    "test_several_processes.py", "test_peers.py", "test_tune.py", "test_larger_than_memory.py", "test_export_onnx.py",
+    "test_going_on.py", "test_back_ends.py", "test_compiled.py", "test_recall.py", "test_main.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)  # tiny tensors: a second thread only waits
