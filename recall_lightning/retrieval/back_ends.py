@@ -1,6 +1,7 @@
 """Back ends: what encodes a catalogue instead of torch in float32."""
 
 import importlib.util
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """OpenVINO on a CPU.
+    """OpenVINO on a CPU. Nobody is told of it: its telemetry is left out, unless it was loaded before.
 
     Args:
         encoder: stays as it is.
@@ -83,6 +84,8 @@ class OpenVino:
     def __init__(
         self, encoder: TextEncoder, device: torch.device, *, precision: Literal["f32", "bf16", "int8"] = "f32"
     ) -> None:
+        # it would tell OpenVINO's makers of each conversion, and wait for them; without it OpenVINO and NNCF don't
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         self.dim = encoder.dim

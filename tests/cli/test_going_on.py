@@ -1,5 +1,6 @@
 """`fit` after a break: what a run that was killed leaves, and that it ends as one never killed."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import recall_lightning.callbacks.last as last
 from recall_lightning.cli import trainer as command
 from recall_lightning.cli.checkpoint_io import WholeCheckpoints
 from recall_lightning.cli.main import main
+from recall_lightning.cli.trainer import RecallCLI
 
 ITEMS = ["heat", "alien", "brazil", "fargo", "007", "solaris", "stalker", "ran"]
 
@@ -48,6 +50,8 @@ def folder(tmp_path, tiny_encoder, monkeypatch):
     for method, parts in settings.items():
         (tmp_path / f"{method}.yaml").write_text(yaml.safe_dump({"method": method, "trainer": trainer, **parts}))
     monkeypatch.chdir(tmp_path)
+    needed = {"fit": RecallCLI.subcommands()["fit"]}  # a parser of all commands takes a second to make, in each run
+    monkeypatch.setattr(RecallCLI, "subcommands", staticmethod(lambda: needed))
     monkeypatch.setattr(last, "MOST_OF_TIME", float("inf"))  # epochs this short would leave out most of `last.ckpt`
     return tmp_path
 
@@ -58,6 +62,25 @@ def fit(method, *flags, save_dir="runs"):
 
 def checkpoints(version, save_dir="runs"):
     return Path(save_dir) / "recall" / f"version_{version}" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Trains without a break, once for each method and flags; gives where the checkpoints are."""
+
+    @cache
+    def of(method, *flags):
+        folder = tmp_path_factory.mktemp("whole")
+        fit(method, *flags, save_dir=str(folder))
+        return checkpoints(0, folder)
+
+    return of
+
+
+# the best one is the first epoch's, whose folder is no longer that of a run that goes on
+BEST_IS_FIRST = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]
+STOP = ["--early_stopping.monitor", "train/loss", "--early_stopping.mode", "max"]
+SOON = [*STOP, "--early_stopping.patience", "1"]
 
 
 def read(path):
@@ -76,40 +99,34 @@ def assert_equal_runs(path, other):
     ("hook", "at"), [("on_train_batch_end", 5), ("on_validation_start", 3)], ids=["in an epoch", "in validation"]
 )
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint_to_the_weights_of_one_never_killed(
-    method, hook, at, monkeypatch
+    method, hook, at, monkeypatch, whole
 ):
-    # the best one is the first epoch's, whose folder is no longer that of the run
-    best = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max"]
-    fit(method, *best, save_dir="whole")
+    unbroken = whole(method, *BEST_IS_FIRST)
     with monkeypatch.context() as patch:
         usual = command.default_callbacks
         patch.setattr(command, "default_callbacks", lambda given: [*usual(given), Gone(hook, at)])
         with pytest.raises(RuntimeError, match="gone"):
-            fit(method, *best)
-    fit(method, *best, "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
+            fit(method, *BEST_IS_FIRST)
+    fit(method, *BEST_IS_FIRST, "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
     for name in ("best.ckpt", "last.ckpt"):
-        assert_equal_runs(checkpoints(1) / name, checkpoints(0, "whole") / name)
+        assert_equal_runs(checkpoints(1) / name, unbroken / name)
     assert (checkpoints(1) / "encoder").is_dir() == (method == "pretrain")
 
 
-def test_a_run_that_had_stopped_early_trains_no_more(capsys):
-    stop = ["--early_stopping.monitor", "train/loss", "--early_stopping.mode", "max", "--early_stopping.patience", "1"]
-    fit("recall", *stop)
-    ended = read(checkpoints(0) / "last.ckpt")
-    assert ended["epoch"] == 1
-    fit("recall", *stop, "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
-    assert [path.name for path in checkpoints(1).iterdir()] == ["best.ckpt"]
-    assert_equal_runs(checkpoints(1) / "best.ckpt", checkpoints(0) / "best.ckpt")
+def test_a_run_that_had_stopped_early_trains_no_more(capsys, whole):
+    stopped = whole("recall", *SOON)
+    assert read(stopped / "last.ckpt")["epoch"] == 1
+    fit("recall", *SOON, "--ckpt_path", str(stopped / "last.ckpt"))
+    assert [path.name for path in checkpoints(0).iterdir()] == ["best.ckpt"]
+    assert_equal_runs(checkpoints(0) / "best.ckpt", stopped / "best.ckpt")
     told = capsys.readouterr().out.splitlines()
-    assert f"kept in {checkpoints(1) / 'best.ckpt'}" in told[-1]
+    assert f"kept in {checkpoints(0) / 'best.ckpt'}" in told[-1]
 
 
-def test_a_run_that_had_stopped_early_trains_on_with_more_patience():
-    stop = ["--early_stopping.monitor", "train/loss", "--early_stopping.mode", "max"]
-    fit("recall", *stop, "--early_stopping.patience", "1")
-    more = ["--early_stopping.patience", "5", "--ckpt_path", str(checkpoints(0) / "last.ckpt")]
-    fit("recall", *stop, *more)
-    assert read(checkpoints(1) / "last.ckpt")["epoch"] == 2
+def test_a_run_that_had_stopped_early_trains_on_with_more_patience(whole):
+    more = ["--early_stopping.patience", "5", "--ckpt_path", str(whole("recall", *SOON) / "last.ckpt")]
+    fit("recall", *STOP, *more)
+    assert read(checkpoints(0) / "last.ckpt")["epoch"] == 2
 
 
 def test_a_run_that_reached_its_threshold_trains_no_more():
@@ -131,12 +148,12 @@ def test_without_patience_a_run_ends_after_its_first_epoch_without_a_gain():
     ("hook", "at"), [("on_train_batch_end", 24), ("on_validation_start", 2)], ids=["in an epoch", "in validation"]
 )
 def test_a_checkpoint_from_inside_an_epoch_is_gone_on_from_to_the_same_weights_and_validations(
-    hook, at, flags, monkeypatch
+    hook, at, flags, monkeypatch, whole
 ):
     # twelve batches an epoch, of which the last checkpoint is written after the tenth, or where a step ends
     flags = [*flags, "--data.batch_size", "1", "--data.n_negatives", "4", "--last.minutes", "1e-9"]
     flags += ["--data.splits.share", "0.1", "--trainer.limit_train_batches", "12"]
-    fit("recall", *flags, save_dir="whole")
+    unbroken = whole("recall", *flags)
     with monkeypatch.context() as patch:
         usual = command.default_callbacks
         patch.setattr(command, "default_callbacks", lambda given: [*usual(given), Gone(hook, at)])
@@ -144,10 +161,10 @@ def test_a_checkpoint_from_inside_an_epoch_is_gone_on_from_to_the_same_weights_a
             fit("recall", *flags)
     fit("recall", *flags, "--ckpt_path", str(checkpoints(0) / "last.ckpt"))
     for name in ("best.ckpt", "last.ckpt"):
-        assert_equal_runs(checkpoints(1) / name, checkpoints(0, "whole") / name)
+        assert_equal_runs(checkpoints(1) / name, unbroken / name)
 
 
-def test_the_same_command_starts_and_goes_on_where_it_is_given_a_folder(capsys, monkeypatch):
+def test_the_same_command_starts_and_goes_on_where_it_is_given_a_folder(capsys, monkeypatch, whole):
     flags = ["--checkpoint.dirpath", "kept", "--ckpt_path", "last"]
     with monkeypatch.context() as patch:
         usual = command.default_callbacks
@@ -156,9 +173,8 @@ def test_the_same_command_starts_and_goes_on_where_it_is_given_a_folder(capsys, 
             fit("recall", *flags)
     begun = read("kept/last.ckpt")["global_step"]
     fit("recall", *flags)
-    fit("recall", save_dir="whole")
     assert 0 < begun < read("kept/last.ckpt")["global_step"]
-    assert_equal_runs(Path("kept/last.ckpt"), checkpoints(0, "whole") / "last.ckpt")
+    assert_equal_runs(Path("kept/last.ckpt"), whole("recall") / "last.ckpt")
     told = refusal(capsys, "fit", "--config", "recall.yaml", "--ckpt_path", "last")
     assert "--ckpt_path last: of which folder? Give it by --checkpoint.dirpath" in told
 
@@ -169,12 +185,11 @@ def test_no_last_checkpoint_is_kept_where_none_is_wanted():
 
 
 def test_a_run_goes_on_where_its_folder_was_moved_to(folder):
-    fit("recall", "--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max")
+    fit("recall", *BEST_IS_FIRST, "--trainer.max_epochs", "2")
     (folder / "runs").rename(folder / "moved")
-    more = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max", "--trainer.max_epochs", "4"]
-    fit("recall", *more, "--ckpt_path", str(checkpoints(0, "moved") / "last.ckpt"))
+    fit("recall", *BEST_IS_FIRST, "--ckpt_path", str(checkpoints(0, "moved") / "last.ckpt"))
     assert_equal_runs(checkpoints(0) / "best.ckpt", checkpoints(0, "moved") / "best.ckpt")
-    assert read(checkpoints(0) / "last.ckpt")["epoch"] == 3
+    assert read(checkpoints(0) / "last.ckpt")["epoch"] == 2
 
 
 def test_keeping_it_says_nothing(caplog):
@@ -182,9 +197,9 @@ def test_keeping_it_says_nothing(caplog):
     assert not [record for record in caplog.records if "weights_only" in record.getMessage()]
 
 
-def test_the_last_checkpoint_is_that_of_the_last_epoch_and_not_of_the_best():
-    fit("recall", "--checkpoint.monitor", "train/loss", "--checkpoint.mode", "max")
-    assert [read(checkpoints(0) / f"{name}.ckpt")["epoch"] for name in ("best", "last")] == [0, 2]
+def test_the_last_checkpoint_is_that_of_the_last_epoch_and_not_of_the_best(whole):
+    kept = whole("recall", *BEST_IS_FIRST)
+    assert [read(kept / f"{name}.ckpt")["epoch"] for name in ("best", "last")] == [0, 2]
 
 
 def written(monkeypatch, *flags):

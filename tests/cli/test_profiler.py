@@ -1,30 +1,54 @@
 """`--trainer.profiler` of every kind says where a run's time goes."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+RUNS = {
+    "simple": ["simple"],
+    "advanced": ["advanced"],
+    "pytorch": ["pytorch"],
+    "a file": [
+        "PyTorchProfiler", "--trainer.profiler.dirpath", ".", "--trainer.profiler.filename", "profile",
+        "--trainer.profiler.dict_kwargs.acc_events", "true", "--trainer.profiler.row_limit", "200",
+    ],
+}  # fmt: skip
 
-@pytest.fixture
-def profiled(typed, tiny_encoder):
-    """Runs `fit` on the typed tables with a profiler's flags, in a process of its own; gives what it says."""
+# one after the other in a process of their own: its imports take longer than all of them
+CHILD = """
+import json, sys
+from recall_lightning.cli.main import main
 
-    def run(*flags):
-        done = subprocess.run(
-            [sys.executable, "-m", "recall_lightning", "fit", "--trainer.accelerator", "cpu", "--trainer.max_epochs",
-             "2", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir",
-             str(typed), "--data.cache_dir", str(typed / "cache"), "--data.reader", "recall_lightning.Tabular",
-             "--data.reader.interactions", str(typed / "interactions.csv"), "--data.reader.items",
-             str(typed / "items.csv"), "--data.text", "{title}", "--model.encoder.path", str(tiny_encoder), *flags],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            cwd=typed, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stderr
+for run in json.loads(sys.argv[1]):
+    main(["fit", *run])
+    print("END OF A RUN", file=sys.stderr, flush=True)
+"""
 
-    return run
+
+@pytest.fixture(scope="module")
+def folder(write_typed, tmp_path_factory):
+    return write_typed(tmp_path_factory.mktemp("profiled"))
+
+
+@pytest.fixture(scope="module")
+def reports(folder, tiny_encoder):
+    """What `fit` on the typed tables says with each profiler."""
+    flags = [
+        "--trainer.accelerator", "cpu", "--trainer.max_epochs", "2", "--trainer.logger", "false",
+        "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", str(folder), "--data.cache_dir",
+        str(folder / "cache"), "--data.reader", "recall_lightning.Tabular", "--data.reader.interactions",
+        str(folder / "interactions.csv"), "--data.reader.items", str(folder / "items.csv"), "--data.text", "{title}",
+        "--model.encoder.path", str(tiny_encoder), "--trainer.profiler",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps([[*flags, *run] for run in RUNS.values()])],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(zip(RUNS, done.stderr.split("END OF A RUN\n")[:-1], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -38,15 +62,10 @@ def profiled(typed, tiny_encoder):
         ("pytorch", ["Self CPU %", "aten::"]),
     ],
 )
-def test_a_profiler_by_its_name_prints_its_report(profiled, kind, told):
-    report = profiled("--trainer.profiler", kind)
-    assert [line for line in told if line not in report] == []
+def test_a_profiler_by_its_name_prints_its_report(reports, kind, told):
+    assert [line for line in told if line not in reports[kind]] == []
 
 
-def test_a_report_can_be_a_file_and_count_all_steps(profiled, typed):
-    profiled(
-        "--trainer.profiler", "PyTorchProfiler", "--trainer.profiler.dirpath", ".", "--trainer.profiler.filename",
-        "profile", "--trainer.profiler.dict_kwargs.acc_events", "true", "--trainer.profiler.row_limit", "200",
-    )  # fmt: skip
-    assert "[pl][profile]run_training_batch" in (typed / "fit-profile.txt").read_text()
-    assert list(typed.glob("fit-profile*.json")) or list(typed.glob("*.pt.trace.json"))
+def test_a_report_can_be_a_file_and_count_all_steps(reports, folder):
+    assert "[pl][profile]run_training_batch" in (folder / "fit-profile.txt").read_text()
+    assert list(folder.glob("fit-profile*.json")) or list(folder.glob("*.pt.trace.json"))

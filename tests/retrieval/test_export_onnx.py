@@ -1,13 +1,16 @@
 """`export --format onnx`: towers that any runtime of ONNX can run, for any number of texts, users and items."""
 
+import importlib.util
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from exports import TEXTS, exported, trained, users_of, vectors_of
+from transformers import BertModel
 
 from recall_lightning import (
     AttentionTower,
-    Cosine,
     Dot,
     Euclidean,
     InputError,
@@ -16,6 +19,7 @@ from recall_lightning import (
     TextTower,
     TransformerTower,
 )
+from recall_lightning.pretrained import load_tokenizer
 from recall_lightning.retrieval.export import graphs
 from recall_lightning.retrieval.export.ranking import items_to_rank, users_to_rank
 
@@ -50,23 +54,48 @@ def close(one, other):
     torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("similarity", "settings"),
-    [
-        (Cosine(), {"tower": TransformerTower(1, 2), "item_tower": ItemTower(16, residual=True), "prior": True}),
-        (Euclidean(), {"tower": AttentionTower(), "encoder_settings": {"pooling": "cls"}}),
-        (Dot(), {"tower": MeanTower(last=2), "prior": True}),
-    ],
-)
-def test_the_graphs_give_the_models_vectors(typed, tiny_encoder, tmp_path, similarity, settings):
-    checkpoint = trained(typed, tiny_encoder, similarity=similarity, **settings)
-    recommender, told = exported(checkpoint, tmp_path / "out", "onnx")
+MODELS = {
+    "cosine": {"tower": TransformerTower(1, 2), "item_tower": ItemTower(16, residual=True), "prior": True},
+    "euclidean": {"similarity": Euclidean(), "tower": AttentionTower(), "encoder_settings": {"pooling": "cls"}},
+    "dot": {"similarity": Dot(), "tower": MeanTower(last=2), "prior": True},
+    "text": {
+        "tower": TextTower(), "item_tower": ItemTower(), "data": {"history_tokens": 64},
+        "encoder_settings": {"lora_rank": 2} if importlib.util.find_spec("peft") else {},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shallow_encoder(tiny_encoder, tmp_path_factory):
+    """The tiny encoder's lowest layer alone: each takes seconds to be traced; MiniLM below has six."""
+    folder = tmp_path_factory.mktemp("shallow-bert")
+    BertModel.from_pretrained(tiny_encoder, num_hidden_layers=1).save_pretrained(folder)
+    load_tokenizer(str(tiny_encoder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def export_of(shallow_encoder, write_typed, tmp_path_factory):
+    """Gives the recommender of a model above, the folder of its export, and what was told; each is exported once."""
+
+    @cache
+    def of(name):
+        folder = write_typed(tmp_path_factory.mktemp(name))
+        recommender, told = exported(trained(folder, shallow_encoder, **MODELS[name]), folder / "out", "onnx")
+        return recommender, folder / "out", told
+
+    return of
+
+
+@pytest.mark.parametrize("name", ["cosine", "euclidean", "dot"])
+def test_the_graphs_give_the_models_vectors(export_of, name):
+    recommender, folder, told = export_of(name)
     similarity = recommender.module.loss.similarity
     for texts in (TEXTS, TEXTS[1:2]):
-        items, own = encode(recommender, tmp_path / "out", texts), vectors_of(recommender, texts)
+        items, own = encode(recommender, folder, texts), vectors_of(recommender, texts)
         close(items["item_vector"], own)
         close(items["ranking_vector"], items_to_rank(similarity, own))
-    users = describe(recommender, tmp_path / "out", ["alien"], ["heat", "007", "brazil"])
+    users = describe(recommender, folder, ["alien"], ["heat", "007", "brazil"])
     own = torch.cat([users_of(recommender, ["alien"]), users_of(recommender, ["heat", "007", "brazil"])])
     close(users["user_vector"], own)
     close(users["ranking_vector"], users_to_rank(similarity, own))
@@ -82,41 +111,40 @@ def test_the_real_minilm_gives_the_same_vectors(typed, minilm, tmp_path):
     close(users, users_of(recommender, ["heat", "007", "brazil"]))
 
 
-def test_an_encoder_with_adapters_is_written_with_them_merged(typed, tiny_encoder, tmp_path):
+def test_an_encoder_with_adapters_is_written_with_them_merged(export_of):
     pytest.importorskip("peft", reason="the extra `lora` isn't installed")
-    checkpoint = trained(typed, tiny_encoder, encoder_settings={"lora_rank": 2})
-    recommender, _ = exported(checkpoint, tmp_path / "out", "onnx")
-    close(encode(recommender, tmp_path / "out", TEXTS)["item_vector"], vectors_of(recommender, TEXTS))
+    recommender, folder, _ = export_of("text")
+    assert hasattr(recommender.module.model.encoder.model, "peft_config")
+    close(encode(recommender, folder, TEXTS)["item_vector"], vectors_of(recommender, TEXTS))
 
 
-def test_the_item_graph_holds_nothing_of_single_items_and_no_path_of_this_machine(typed, tiny_encoder, tmp_path):
-    checkpoint = trained(typed, tiny_encoder, prior=True)  # five residuals and five rows of popularity
-    exported(checkpoint, tmp_path / "out", "onnx")
-    graph = onnx.load(tmp_path / "out" / "item_encoder.onnx").graph
+def test_the_item_graph_holds_nothing_of_single_items_and_no_path_of_this_machine(export_of):
+    _, folder, _ = export_of("cosine")  # five residuals and five rows of popularity
+    graph = onnx.load(folder / "item_encoder.onnx").graph
     assert not [weight.name for weight in graph.initializer if list(weight.dims)[:1] == [5]]
-    for path in (tmp_path / "out").glob("*.onnx"):
+    for path in folder.glob("*.onnx"):
         assert b"site-packages" not in path.read_bytes()
         assert str(graphs.__file__).encode() not in path.read_bytes()
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.onnx*")) == ["item_encoder.onnx", "user_tower.onnx"]
+    assert sorted(path.name for path in folder.glob("*.onnx*")) == ["item_encoder.onnx", "user_tower.onnx"]
 
 
-def test_a_tower_that_reads_text_has_no_graph_of_its_own(typed, tiny_encoder, tmp_path):
-    checkpoint = trained(typed, tiny_encoder, TextTower(), item_tower=ItemTower(), data={"history_tokens": 64})
-    _, told = exported(checkpoint, tmp_path / "out", "onnx")
-    assert (tmp_path / "out" / "item_encoder.onnx").is_file()
-    assert not (tmp_path / "out" / "user_tower.onnx").exists()
+def test_a_tower_that_reads_text_has_no_graph_of_its_own(export_of):
+    _, folder, told = export_of("text")
+    assert (folder / "item_encoder.onnx").is_file()
+    assert not (folder / "user_tower.onnx").exists()
     assert told[0].startswith("onnx: item_encoder.onnx alone: this model's user tower is the encoder")
 
 
-def test_a_graph_that_gives_other_numbers_is_told_and_not_kept(typed, tiny_encoder, tmp_path, monkeypatch):
-    checkpoint = trained(typed, tiny_encoder)
-    forward = graphs.ItemGraph.forward
+class Wrong(torch.nn.Module):
+    """A graph of items that is traced as it should be, and checked against something else."""
 
-    def wrong(graph, ids, mask):  # traced as it should be, checked against something else
-        items, vectors = forward(graph, ids, mask)
-        return (items, vectors) if torch.compiler.is_exporting() else (items + 2e-3 * items.abs().max(), vectors)
+    def forward(self, ids, mask):
+        items = (ids * mask).float()
+        return (items, items) if torch.compiler.is_exporting() else (items + 2e-3 * items.abs().max(), items)
 
-    monkeypatch.setattr(graphs.ItemGraph, "forward", wrong)
+
+def test_a_graph_that_gives_other_numbers_is_told_and_not_kept(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(graphs, "ItemGraph", lambda recommender: Wrong())
     with pytest.raises(
         InputError, match=r"item_encoder\.onnx gives other vectors in ONNX Runtime than the model in torch, by"
     ):

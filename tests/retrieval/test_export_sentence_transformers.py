@@ -98,8 +98,8 @@ def test_the_card_shows_the_figures_of_a_checkpoint_that_holds_some(typed, tiny_
 @pytest.mark.network
 def test_the_real_minilm_comes_through(typed, minilm, tmp_path):
     checkpoint = trained(typed, minilm, encoder_settings={"frozen_layers": -1}, item_tower=ItemTower(64))
-    recommender, _ = exported(checkpoint, tmp_path / "out", "sentence-transformers", "onnx")
+    recommender, _ = exported(checkpoint, tmp_path / "out", "sentence-transformers")
     _, vectors = encode(tmp_path / "out", TEXTS)
     torch.testing.assert_close(vectors, expected(recommender, Cosine()), rtol=0, atol=1e-5)
-    assert json.loads((tmp_path / "out" / "export.json").read_text())["formats"] == ["sentence-transformers", "onnx"]
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["formats"] == ["sentence-transformers"]
     assert "nothing was trained: it is as it came" in (tmp_path / "out" / "README.md").read_text()
