@@ -16,7 +16,7 @@ from recall_lightning.models.similarity import Cosine, Similarity
 from recall_lightning.models.transitions import Bonus
 from recall_lightning.recipe import Recipe
 from recall_lightning.regularizers import Regularizer
-from recall_lightning.softmax import softmax_loss
+from recall_lightning.softmax import softmax_loss, spread
 
 
 class LossParts(NamedTuple):
@@ -39,8 +39,8 @@ class RecallLoss(Recipe, nn.Module):
         temperature: t.
         learn_temperature: whether t is trained (as its logarithm, so that it stays positive).
         regularizers: each adds its part to the penalty.
-        label_smoothing: share of a target's label that is spread over all candidates, from 0 up to, but below, 1
-            (Szegedy et al., CVPR 2016).
+        label_smoothing: share of a target's label that is spread over the candidates that are not known to be other
+            positives, from 0 up to, but below, 1 (Szegedy et al., CVPR 2016).
 
     Raises:
         ValueError: if the temperature is not above 0, or the smoothing out of its range.
@@ -171,7 +171,10 @@ class RecallLoss(Recipe, nn.Module):
             return softmax_loss(left, right, targets, known, bonus, self.label_smoothing) / present.sum().clamp(min=1)
         logits = self.logits(users, items, log_q, bonus)
         positive = logits.gather(-1, row)
-        smoothed = self.label_smoothing and self.label_smoothing * (positive - logits.mean(-1, keepdim=True))
+        smoothed: Tensor | float = 0.0
+        if self.label_smoothing:
+            others = None if known is None else known[:, None].expand_as(logits)
+            smoothed = self.label_smoothing * (positive - (logits * spread(logits, row, others)).sum(-1, keepdim=True))
         if targets.shape[-1] == 1:
             if known is not None:
                 # the target itself is known too: its own logit is put back

@@ -30,7 +30,8 @@ def softmax_loss(
 ) -> Tensor:
     """Sum of `log(sum_c exp(z_c) + exp(z_target)) - z_target`, with `z = left @ right.T + bonus`, c the negatives.
 
-    With label smoothing `smoothing (z_target - mean_k z_k)` more, k all candidates (Szegedy et al., CVPR 2016).
+    With label smoothing `smoothing (z_target - mean_k z_k)` more, k the negatives and the vector's own targets
+    (Szegedy et al., CVPR 2016).
 
     It can be differentiated once: its gradient is made in the forward pass. Under autocast to bfloat16 the gradient's
     two matrix products take its inputs in bfloat16; logits never are.
@@ -42,7 +43,7 @@ def softmax_loss(
             no negatives of each other.
         known: `(batch, candidates)` bool, True for what is no negative of any vector of a row; None for none.
         bonus: what is added to the logits; None for nothing. Its weights get gradient, its lifts don't.
-        smoothing: share of a target's label that is spread over all candidates.
+        smoothing: share of a target's label that is spread over the candidates that are not known.
 
     Returns:
         A scalar, of the type of `left`; 0 without targets.
@@ -122,7 +123,8 @@ def _block(
     present = targets >= 0
     row = torch.where(present, targets, targets.amax(-1, keepdim=True)).clamp(min=0)
     positive = logits.gather(-1, row)
-    mean = logits.mean(-1, keepdim=True) if smoothing else positive
+    label = spread(logits, row, known) if smoothing else None
+    mean = positive if label is None else (logits * label).sum(-1, keepdim=True)
     if known is not None:
         logits.masked_fill_(known, -torch.inf)
     logits.scatter_(-1, row, -torch.inf)
@@ -135,6 +137,14 @@ def _block(
         missed = torch.where(present, -torch.expm1(positive - total), 0.0)  # 1 - the chance that each target gets
         shares.mul_(missed.sum(-1, keepdim=True) / rest.clamp(min=torch.finfo(rest.dtype).tiny))
         shares.scatter_add_(-1, row, smoothing * present - missed)
-        if smoothing:
-            shares.sub_(present.sum(-1, keepdim=True) * (smoothing / shares.shape[-1]))
+        if label is not None:
+            shares.addcmul_(present.sum(-1, keepdim=True).to(label.dtype), label, value=-smoothing)
     return losses, shares
+
+
+def spread(logits: Tensor, row: Tensor, known: Tensor | None) -> Tensor:
+    """What each candidate gets of a label that is smoothed: alike for own targets `row` and all that aren't known."""
+    if known is None:
+        return torch.full_like(logits, 1 / logits.shape[-1])
+    able = (~known).to(logits.dtype).scatter_(-1, row, 1.0)
+    return able / able.sum(-1, keepdim=True)

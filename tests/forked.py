@@ -5,6 +5,7 @@ They are forks of a server that has imported the package and run nothing, so tha
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,8 +44,8 @@ class Forked:
         """The status that the first process ends with, as `subprocess.Popen` has it."""
         self._first.join(timeout)
         if self._first.exitcode is None:
-            self._first.kill()
-            raise TimeoutError(f"not at its end after {timeout} seconds")
+            os.killpg(self._first.pid, signal.SIGKILL)  # and those that it started
+            raise TimeoutError(f"not at its end after {timeout} seconds: {self.stderr(timeout=60)[-4000:]}")
         return self._first.exitcode
 
     def stderr(self, timeout):
@@ -60,6 +61,7 @@ def _begin(function, arguments, environment, stderr):
     import torch
     from lightning.pytorch.strategies.launchers import subprocess_script
 
+    os.setsid()  # a group of its own, to be ended together
     os.dup2(stderr.fileno(), 2)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # it ends with the process
     stderr.close()

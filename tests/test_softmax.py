@@ -27,7 +27,8 @@ def slow_loss(left, right, targets, known, smoothing=0.0):
             for target in asked:
                 top = max([*rest, z[target]])
                 total += top + math.log(sum(math.exp(x - top) for x in [*rest, z[target]])) - z[target]
-                total += smoothing * (z[target] - sum(z) / CANDIDATES)
+                able = [z[c] for c in range(CANDIDATES) if c in asked or known is None or not known[b, c]]
+                total += smoothing * (z[target] - sum(able) / len(able))
     return total
 
 
@@ -59,8 +60,9 @@ def some(dtype=torch.float64):
     return left.requires_grad_(), right.requires_grad_(), targets, torch.rand(3, 9) < 0.3
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("at_once", [9, 27, 10**6])
-def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch, at_once):
+def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch, at_once, smoothing):
     monkeypatch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
     monkeypatch.setitem(softmax.VECTORS_AT_ONCE, "cpu", 1)
     left, right, targets, known = some()
@@ -68,30 +70,34 @@ def test_a_bonus_is_added_to_the_logits_and_its_weights_get_gradient(monkeypatch
     weights = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
 
     def loss(u, v, w):
-        return softmax_loss(u, v, targets, known, Bonus(w[..., None], [lambda positions: lifts[positions]]))
+        bonus = Bonus(w[..., None], [lambda positions: lifts[positions]])
+        return softmax_loss(u, v, targets, known, bonus, smoothing)
 
     # the same logits as inner products: a coordinate for each position, which has its lifts and no one else's
     one_each = torch.diag_embed(weights.reshape(-1)).view(3, 4, 12)
-    expected = softmax_loss(torch.cat([left, one_each], -1), torch.cat([right, lifts.T], -1), targets, known)
+    wide = torch.cat([left, one_each], -1), torch.cat([right, lifts.T], -1)
+    expected = softmax_loss(*wide, targets, known, smoothing=smoothing)
     torch.testing.assert_close(loss(left, right, weights), expected)
     assert torch.autograd.gradcheck(loss, (left, right, weights))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("at_once", [9, 27, 10**6])
-def test_the_gradient_is_that_of_finite_differences_in_any_size_of_block(monkeypatch, at_once):
+def test_the_gradient_is_that_of_finite_differences_in_any_size_of_block(monkeypatch, at_once, smoothing):
     monkeypatch.setitem(softmax.LOGITS_AT_ONCE, "cpu", at_once)
     monkeypatch.setitem(softmax.VECTORS_AT_ONCE, "cpu", 1)
     left, right, targets, known = some()
-    assert torch.autograd.gradcheck(lambda u, v: softmax_loss(u, v, targets, known), (left, right))
-    assert torch.autograd.gradcheck(lambda u: softmax_loss(u, right, targets), (left,))
+    assert torch.autograd.gradcheck(lambda u, v: softmax_loss(u, v, targets, known, None, smoothing), (left, right))
+    assert torch.autograd.gradcheck(lambda u: softmax_loss(u, right, targets, None, None, smoothing), (left,))
 
 
-def test_under_bfloat16_autocast_the_loss_is_the_same_and_the_gradient_close():
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_under_bfloat16_autocast_the_loss_is_the_same_and_the_gradient_close(smoothing):
     left, right, targets, known = some(torch.float32)
-    expected = softmax_loss(left, right, targets, known)
+    expected = softmax_loss(left, right, targets, known, smoothing=smoothing)
     exact = torch.autograd.grad(expected, (left, right))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = softmax_loss(left, right, targets, known)
+        loss = softmax_loss(left, right, targets, known, smoothing=smoothing)
     rough = torch.autograd.grad(loss, (left, right))
     assert loss.item() == expected.item()
     for a, b in zip(rough, exact, strict=True):

@@ -57,9 +57,11 @@ class RecallDataModule(L.LightningDataModule):
         max_history: how many of a user's newest items the user tower sees. A longer training history is cut into
             several sequences, so that each interaction is a target once an epoch.
         train_first: train on so many of each user's first interactions alone, for a model of newcomers; null for all.
-            Popularity, transitions and neighbours are counted among all of them either way.
+            Popularity, transitions, neighbours and which items are known are of all interactions either way: meant to
+            go on with `model.init_from`, since an item that is taken later alone is but a negative here.
         cut_share: share of a step's sequences that are cut in two at a random place, drawn anew each epoch: so that
-            short histories are seen that begin anywhere, and every interaction stays a target once an epoch.
+            short histories are seen that begin anywhere, and every interaction stays a target once an epoch. A step
+            then has up to twice as many rows, as long as the longest.
         max_text_tokens: an item's text is cut there, special tokens included.
         history_tokens: for user towers that read text: most tokens of a history's joined texts.
         n_negatives: items drawn uniformly from the catalogue for each batch, beside the batch's own.
@@ -120,6 +122,11 @@ class RecallDataModule(L.LightningDataModule):
                 raise InputError(f"data.{name} is {value}: give {least} or more")
         if not 0 <= cut_share <= 1:
             raise InputError(f"data.cut_share is {cut_share}: give a share from 0 to 1")
+        if cut_share and history_tokens is not None:
+            raise InputError(
+                f"data.cut_share is {cut_share}, but of a history that is read as text (data.history_tokens) one place "
+                "is drawn each epoch anyway: set it to 0"
+            )
         splits.check()
         self.filters = Filters(
             min_weight, since, until, missing_text, repeats, min_interactions, min_users, catalogue_items
@@ -166,10 +173,12 @@ class RecallDataModule(L.LightningDataModule):
         )
         self.counts: Ints = self.split.train.item_counts(len(self.catalogue))
         self.sequences = sequences(self.split.train, self.max_history, self.train_first)
+        trained = first_of_each(self.split.train, self.train_first)
+        self._n_trained, self._trained_counts = len(trained), trained.item_counts(len(self.catalogue))
         self._read = True
         log.info(
             "%d users, %d items, %d interactions: %d to train on in %d sequences, %d cases to validate, %d to test",
-            self.interactions.n_users, len(self.catalogue), len(self.interactions), len(self.split.train),
+            self.interactions.n_users, len(self.catalogue), len(self.interactions), self._n_trained,
             len(self.sequences), len(self.split.validation), len(self.split.test),
         )  # fmt: skip
         left_out = [f"{n:,} interaction(s) left out: {why}" for why, n in self.prepared.left_out.items()]
@@ -182,11 +191,9 @@ class RecallDataModule(L.LightningDataModule):
                 "data: no user has two interactions to train on (after those held back). Give longer histories"
             )
         one_target = self.history_tokens is not None  # a user: where a tower reads text, only that is among the items
-        trained = first_of_each(self.split.train, self.train_first)
-        drawn = (1 if one_target else len(trained) / len(self.sequences)) * self.batch_size
+        drawn = (1 if one_target else self._n_trained / len(self.sequences)) * self.batch_size
         lengths = self.sequences[:, 1] - self.sequences[:, 0]
-        counts = trained.item_counts(len(self.catalogue))
-        return self._train_loader(self._collator(TrainCollator, counts, drawn, self.sequences), lengths)
+        return self._train_loader(self._collator(TrainCollator, self._trained_counts, drawn, self.sequences), lengths)
 
     def _collator(self, kind: type[Collator], counts: Ints, drawn: float, rows: Ints, **more: Any) -> Collator:
         """A collator of training batches that touch `drawn` interactions each, an item's chance being by `counts`."""

@@ -189,7 +189,7 @@ def test_every_config_of_a_split_goes_over_every_config_of_data(capsys, split):
 def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, name, tmp_path):
     folder = CONFIGS / "cold-users"
     found = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert found == ["amazon-office", "anywhere", "later", "maml", "movielens-100k", "movielens-1m"]
+    assert found == ["amazon-office", "anywhere", "later", "maml", "movielens-100k", "movielens-1m", "newcomers"]
     base = printed(capsys, folder / f"{name}.yaml")
     metas = [
         printed(capsys, folder / f"{name}.yaml", folder / "maml.yaml", folder / f"{over}.yaml")
@@ -202,6 +202,14 @@ def test_every_config_of_cold_users_can_be_parsed_alone_and_under_maml(capsys, n
     for made in (base, *metas):
         assert made["data"]["splits"]["name"] == "cold_users"
         assert made["model"]["encoder"]["path"] == "downloads/minilm"
+
+
+def test_the_config_of_newcomers_trains_on_what_they_take_and_asks_about_them(capsys):
+    folder = CONFIGS / "cold-users"
+    made = printed(capsys, folder / "movielens-1m.yaml", folder / "newcomers.yaml")
+    splits = made["data"]["splits"]
+    assert (made["method"], made["data"]["train_first"]) == ("recall", 20)
+    assert (splits["name"], splits["query"], splits["support"]) == ("cold_users", "next", "first")
 
 
 @pytest.mark.parametrize(("name", "residual_dropout"), [("amazon-office", 0.5), ("movielens-1m", 0.3)])

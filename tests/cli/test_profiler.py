@@ -12,7 +12,7 @@ RUNS = {
     "advanced": ["advanced"],
     "pytorch": ["pytorch"],
     "a file": [
-        "PyTorchProfiler", "--trainer.profiler.dirpath", ".", "--trainer.profiler.filename", "profile",
+        "PyTorchProfiler", "--trainer.profiler.dirpath", "told", "--trainer.profiler.filename", "profile",
         "--trainer.profiler.dict_kwargs.acc_events", "true", "--trainer.profiler.row_limit", "200",
     ],
 }  # fmt: skip
@@ -67,5 +67,5 @@ def test_a_profiler_by_its_name_prints_its_report(reports, kind, told):
 
 
 def test_a_report_can_be_a_file_and_count_all_steps(reports, folder):
-    assert "[pl][profile]run_training_batch" in (folder / "fit-profile.txt").read_text()
-    assert list(folder.glob("fit-profile*.json")) or list(folder.glob("*.pt.trace.json"))
+    assert "[pl][profile]run_training_batch" in (folder / "told" / "fit-profile.txt").read_text()
+    assert list((folder / "told").glob("*.json"))

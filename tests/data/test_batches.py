@@ -86,6 +86,13 @@ def test_some_sequences_are_cut_in_two_anew_each_epoch_and_every_target_stays_on
     assert len(seen) > 5
 
 
+def test_what_is_cut_of_a_stand_in_stands_in_too():
+    batch = collator(cut_share=1.0)([(0, ~0), (0, ~2)])
+    assert batch.stands_in
+    assert len(batch.history) == 4
+    assert (batch.targets == -1).all()
+
+
 def test_a_batch_without_a_target_has_items_whatever_the_tower_reads():
     for history_tokens in (None, 16):  # as of a process whose share of the users is used up
         made = collator(history_tokens=history_tokens)

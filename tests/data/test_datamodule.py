@@ -244,8 +244,20 @@ def test_what_newcomers_take_is_trained_alone_and_its_chances_are_those(data):
     assert module.train_dataloader().collate_fn.log_q.tolist() == expected.tolist()
 
 
+def test_batches_have_the_share_of_sequences_cut_that_was_asked_for(data):
+    rows = "".join(f"ann,{i}\n" for i in (1, 2, 3, 4, 5))
+    for share, n_rows in ((0.0, 1), (1.0, 2)):  # ann has two targets in training
+        (batch,) = prepared(data(ratings="user_id,item_id\n" + rows, cut_share=share)).train_dataloader()
+        assert len(batch.history) == n_rows
+
+
 @pytest.mark.parametrize(
-    ("option", "told"), [({"cut_share": 1.5}, "data.cut_share is 1.5"), ({"train_first": 1}, "data.train_first is 1")]
+    ("option", "told"),
+    [
+        ({"cut_share": 1.5}, "data.cut_share is 1.5: give a share"),
+        ({"train_first": 1}, "data.train_first is 1: give 2 or more"),
+        ({"cut_share": 0.5, "history_tokens": 16}, r"data\.cut_share is 0\.5, but .* read as text .* set it to 0"),
+    ],
 )
 def test_values_out_of_their_range_are_refused(data, option, told):
     with pytest.raises(InputError, match=told):

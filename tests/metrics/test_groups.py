@@ -6,6 +6,7 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
+from forked import SERVER
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -183,7 +184,9 @@ def test_what_cannot_be_routed_is_named_with_the_cure():
 
 
 def test_two_processes_with_unequal_shares_give_exactly_what_one_gives(tmp_path):
-    torch.multiprocessing.start_processes(compute_a_share, args=(str(tmp_path),), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(
+        compute_a_share, args=(str(tmp_path),), nprocs=2, start_method=SERVER.get_start_method()
+    )
     alone = ByGroup(lambda: RankingMetrics([1, 2]), ["a", "b"])
     alone.update(SCORES, TARGETS, groups=GROUPS)
     for rank in (0, 1):

@@ -6,6 +6,7 @@ from statistics import mean
 import numpy as np
 import pytest
 import torch
+from forked import SERVER
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -197,7 +198,9 @@ RANKS = tensor([[0, 2, 8], [1, -1, -1], [-1, -1, -1], [4, 3, 2], [6, 0, -1], [5,
 
 
 def test_two_processes_with_unequal_shares_give_exactly_what_one_gives(tmp_path):
-    torch.multiprocessing.start_processes(compute_a_share, args=(str(tmp_path),), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(
+        compute_a_share, args=(str(tmp_path),), nprocs=2, start_method=SERVER.get_start_method()
+    )
     alone = RankingMetrics([2, 5])
     alone.update_ranks(RANKS)
     for rank in (0, 1):
