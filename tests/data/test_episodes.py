@@ -32,7 +32,7 @@ def collator(*histories, n_negatives=0, max_encoded=None, seed=0, **episodes):
     return EpisodeCollator(
         train, texts, np.log(np.arange(1, N_ITEMS + 1, dtype=np.float32)), episode_spans(train, config),
         n_negatives=n_negatives, trainable=None, max_encoded=max_encoded, from_catalogue=False,
-        history_tokens=None, seed=seed, max_buckets=4,
+        history_tokens=None, seed=seed, max_buckets=4, cut_share=0.0,
         episodes=config,
     )  # fmt: skip
 
