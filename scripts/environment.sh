@@ -7,7 +7,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   "${PYTHON:-python3}" -m venv --clear .venv
   # an older pip, such as Debian 12's, takes no build options in a requirements file
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "pip>=23.1"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  # not compiled: of 22,000 files most are never imported, and those that are, Python compiles when they are
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
   echo "$wanted" > "$stamp"
 fi
 source .venv/bin/activate

@@ -130,7 +130,7 @@ def parser_of(method, command):
         def instantiate_classes(self):
             self.datamodule = self.model = self.trainer = None
 
-    made = _cli(NotMade, ["fit", *given, *started])
+    made = _cli(NotMade, [command, *given, *started])
     return made.parser._subcommands_action._name_parser_map[command]
 
 

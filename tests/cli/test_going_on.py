@@ -13,7 +13,6 @@ import recall_lightning.callbacks.last as last
 from recall_lightning.cli import trainer as command
 from recall_lightning.cli.checkpoint_io import WholeCheckpoints
 from recall_lightning.cli.main import main
-from recall_lightning.cli.trainer import RecallCLI
 
 ITEMS = ["heat", "alien", "brazil", "fargo", "007", "solaris", "stalker", "ran"]
 
@@ -50,8 +49,6 @@ def folder(tmp_path, tiny_encoder, monkeypatch):
     for method, parts in settings.items():
         (tmp_path / f"{method}.yaml").write_text(yaml.safe_dump({"method": method, "trainer": trainer, **parts}))
     monkeypatch.chdir(tmp_path)
-    needed = {"fit": RecallCLI.subcommands()["fit"]}  # a parser of all commands takes a second to make, in each run
-    monkeypatch.setattr(RecallCLI, "subcommands", staticmethod(lambda: needed))
     monkeypatch.setattr(last, "MOST_OF_TIME", float("inf"))  # epochs this short would leave out most of `last.ckpt`
     return tmp_path
 
