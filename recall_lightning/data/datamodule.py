@@ -174,7 +174,9 @@ class RecallDataModule(L.LightningDataModule):
         self.counts: Ints = self.split.train.item_counts(len(self.catalogue))
         self.sequences = sequences(self.split.train, self.max_history, self.train_first)
         trained = first_of_each(self.split.train, self.train_first)
-        self._n_trained, self._trained_counts = len(trained), trained.item_counts(len(self.catalogue))
+        self._n_trained, self._trained_counts = len(trained), self.counts
+        if self.train_first is not None:
+            self._trained_counts = trained.item_counts(len(self.catalogue))
         self._read = True
         log.info(
             "%d users, %d items, %d interactions: %d to train on in %d sequences, %d cases to validate, %d to test",
@@ -195,7 +197,7 @@ class RecallDataModule(L.LightningDataModule):
         lengths = self.sequences[:, 1] - self.sequences[:, 0]
         return self._train_loader(self._collator(TrainCollator, self._trained_counts, drawn, self.sequences), lengths)
 
-    def _collator(self, kind: type[Collator], counts: Ints, drawn: float, rows: Ints, **more: Any) -> Collator:
+    def _collator(self, kind: type[Collator], counts: Ints, drawn: float, spans: Ints, **more: Any) -> Collator:
         """A collator of training batches that touch `drawn` interactions each, an item's chance being by `counts`."""
         held = self.split.held_items
         trainable = np.flatnonzero(~held) if held is not None and held.any() else None
@@ -207,7 +209,7 @@ class RecallDataModule(L.LightningDataModule):
             train=self.split.train,
             tokens=self.tokens,
             log_q=log_batch_chance(counts, drawn * n_processes, self.n_negatives * n_processes, n_trainable),
-            spans=rows,
+            spans=spans,
             n_negatives=self.n_negatives,
             trainable=trainable,
             max_encoded=self.max_encoded_items,
