@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,17 +47,8 @@ class Scene:
     repeats: bool = True
 
 
-def program(given: Sequence[str]) -> None:
-    """Run the program; its parser is made for no more commands than that, or each try would wait a second for it."""
-    from recall_lightning.cli.trainer import RecallCLI
-
-    needed = {name: skipped for name, skipped in RecallCLI.subcommands().items() if name in {"fit", given[0]}}
-    with mock.patch.object(RecallCLI, "subcommands", return_value=needed):
-        main(given)
-
-
 def command(*given: str) -> Act:
-    return partial(program, given)
+    return partial(main, given)
 
 
 def fit(*given: str) -> tuple[Act, Act]:
@@ -66,7 +56,7 @@ def fit(*given: str) -> tuple[Act, Act]:
 
     def again() -> None:
         last = sorted(Path.cwd().rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)
-        program(["fit", *given, *(["--ckpt_path", str(last[-1])] if last else [])])
+        main(["fit", *given, *(["--ckpt_path", str(last[-1])] if last else [])])
 
     return command("fit", *given), again
 
@@ -125,7 +115,7 @@ def fetched() -> None:
     )
     fetch = partial(fetching.fetch, open_url=lambda _: io.BytesIO(archive.getvalue()))
     with mock.patch.dict(sources.KNOWN, {"minilm": known}), mock.patch.object(fetching, "fetch", fetch):
-        program(["fetch", "minilm"])
+        main(["fetch", "minilm"])
 
 
 def served() -> None:
@@ -145,7 +135,7 @@ def served() -> None:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         threading.Thread(target=post, args=[address], daemon=True).start()
         with mock.patch.object(server, "bound", return_value=listener):
-            program(["serve", "--ckpt", "base.ckpt", "--port", "0", "--cache", "vectors"])
+            main(["serve", "--ckpt", "base.ckpt", "--port", "0", "--cache", "vectors"])
 
 
 def answered(request: urllib.request.Request) -> bool:
@@ -168,7 +158,7 @@ def tuned() -> None:
     def in_here(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         with mock.patch.object(sys, "stdout", io.StringIO()):
             try:
-                program(arguments)
+                main(arguments)
             except SystemExit as ended:
                 return subprocess.CompletedProcess(arguments, ended.code or 0, sys.stdout.getvalue(), "")
             return subprocess.CompletedProcess(arguments, 0, sys.stdout.getvalue(), "")
@@ -231,7 +221,7 @@ def train() -> None:
     """Make two checkpoints, by the program itself."""
     for name in ("base", "meta"):
         flags = ["--trainer.logger", "false", "--checkpoint.dirpath", name, "--data.cache_dir", "unused"]
-        program(["fit", "--config", f"{name}.yaml", *flags])
+        main(["fit", "--config", f"{name}.yaml", *flags])
         shutil.move(f"{name}/best.ckpt", f"{name}.ckpt")
         shutil.rmtree(name)
     shutil.rmtree("unused", ignore_errors=True)
