@@ -4,9 +4,14 @@ set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 ruff check .
 ruff format --check .
-mypy
+mypy > .venv/types.log 2>&1 &  # beside the tests, which wait for one another at times
+types=$!
 if [ $# -eq 0 ]; then
   # a file's tests share what it trained; in the order of tests/conftest.py
   set -- --numprocesses 2 --dist loadfile --no-loadscope-reorder
 fi
-python -m pytest "$@"
+status=0
+python -m pytest "$@" || status=$?
+wait $types || status=$?
+cat .venv/types.log
+exit $status

@@ -32,19 +32,33 @@ class Forked:
         self._first = SERVER.Process(target=_begin, args=(function, arguments, dict(environment), stderr))
         self._first.start()
         stderr.close()
-        self._stderr = []
+        self.lines = []  # that all processes wrote to stderr, as they write them
         self._reader = threading.Thread(target=self._read, args=(said,), daemon=True)
         self._reader.start()
 
     def _read(self, said):
         with open(os.dup(said.fileno()), encoding="utf-8", errors="replace") as stderr:
-            self._stderr.append(stderr.read())
+            self.lines.extend(stderr)
+
+    @property
+    def alive(self):
+        """Whether the first process runs."""
+        return self._first.exitcode is None
+
+    def kill(self):
+        """End the first process, where it runs, and those that it started."""
+        if self.alive:
+            os.killpg(self._first.pid, signal.SIGKILL)
+
+    def send_signal(self, number):
+        """Send it to the first process."""
+        os.kill(self._first.pid, number)
 
     def wait(self, timeout):
         """The status that the first process ends with, as `subprocess.Popen` has it."""
         self._first.join(timeout)
-        if self._first.exitcode is None:
-            os.killpg(self._first.pid, signal.SIGKILL)  # and those that it started
+        if self.alive:
+            self.kill()
             raise TimeoutError(f"not at its end after {timeout} seconds: {self.stderr(timeout=60)[-4000:]}")
         return self._first.exitcode
 
@@ -53,7 +67,15 @@ class Forked:
         self._reader.join(timeout)
         if self._reader.is_alive():
             raise TimeoutError(f"a process has not ended {timeout} seconds later")
-        return self._stderr[0]
+        return "".join(self.lines)
+
+
+def program(arguments):
+    """recall-lightning; Ctrl-C stops it even where the tests run in the background, which don't hear that."""
+    from recall_lightning.cli.main import main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(arguments)
 
 
 def _begin(function, arguments, environment, stderr):

@@ -1,6 +1,5 @@
 """The program: what it answers to bad input, and how fast it helps."""
 
-import os
 import re
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from forked import Forked, program
 
 from recall_lightning import MovieLens
 from recall_lightning.cli.main import main
@@ -314,28 +314,20 @@ def test_a_metric_to_stop_by_that_is_not_logged_is_an_error(config, monkeypatch)
 
 def test_ctrl_c_keeps_a_checkpoint_to_go_on_from(movielens, tiny_encoder, tmp_path):
     command = [
-        sys.executable, "-u", "-m", "recall_lightning", "fit", "--config", str(CONFIGS / "movielens-100k.yaml"),
+        "fit", "--config", str(CONFIGS / "movielens-100k.yaml"),
         "--data.reader.init_args.path", str(movielens), "--model.encoder.path", str(tiny_encoder),
         "--trainer.precision", "32-true", "--trainer.max_epochs", "100", "--checkpoint.dirpath", str(tmp_path / "kept"),
         "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path),
         "--trainer.val_check_interval", "5", "--trainer.limit_val_batches", "1", "--early_stopping.patience", "1000",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        # a shell has what it starts in the background ignore it, these tests too, and children inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    begun = Forked(program, command)
     deadline = time.monotonic() + 120
     while not (tmp_path / "kept" / "best.ckpt").exists():
-        assert process.poll() is None, process.stderr.read().decode()[-2000:]
+        assert begun.alive, begun.stderr(timeout=60)[-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 1
+    begun.send_signal(signal.SIGINT)
+    assert begun.wait(timeout=60) == 1
     assert read_checkpoint(tmp_path / "kept" / "interrupted.ckpt")["global_step"] > 0
 
 

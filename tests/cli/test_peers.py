@@ -1,15 +1,13 @@
 """Several processes: when one is gone, the others say so and end."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from forked import Forked
+from forked import Forked, program
 
-from recall_lightning.cli.main import main as program
 from recall_lightning.cli.peers import GRACE_SECONDS, LOOK_EVERY_SECONDS, _shortened
 
 ENDS_WITHIN_SECONDS = 60  # of what takes milliseconds by itself: the machine may be busy; Lightning's timeout is 1,800
@@ -45,9 +43,9 @@ def assert_it_ends_with_one_line(status, stderr, found):
 
 
 def test_a_program_that_is_busy_by_itself_ends_too_when_a_process_it_started_is_lost(typed, tiny_encoder):
-    command = [sys.executable, "-m", "recall_lightning", *arguments("Alone", 1, typed, tiny_encoder)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
-    assert_it_ends_with_one_line(done.returncode, done.stderr, "process 1 ended with -9")
+    begun = Forked(program, arguments("Alone", 1, typed, tiny_encoder), environment=environment())
+    status = begun.wait(timeout=240)
+    assert_it_ends_with_one_line(status, begun.stderr(ENDS_WITHIN_SECONDS), "process 1 ended with -9")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """`--trainer.profiler` of every kind says where a run's time goes."""
 
-import json
 import os
-import subprocess
 import sys
 
 import pytest
+from forked import Forked
+
+from recall_lightning.cli.main import main
 
 RUNS = {
     "simple": ["simple"],
@@ -17,15 +18,13 @@ RUNS = {
     ],
 }  # fmt: skip
 
-# one after the other in a process of their own: its imports take longer than all of them
-CHILD = """
-import json, sys
-from recall_lightning.cli.main import main
 
-for run in json.loads(sys.argv[1]):
-    main(["fit", *run])
-    print("END OF A RUN", file=sys.stderr, flush=True)
-"""
+def fits(folder, runs):
+    """One after the other, in a process of their own."""
+    os.chdir(folder)
+    for run in runs:
+        main(["fit", *run])
+        print("END OF A RUN", file=sys.stderr, flush=True)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +42,10 @@ def reports(folder, tiny_encoder):
         str(folder / "interactions.csv"), "--data.reader.items", str(folder / "items.csv"), "--data.text", "{title}",
         "--model.encoder.path", str(tiny_encoder), "--trainer.profiler",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([[*flags, *run] for run in RUNS.values()])],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=folder, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    return dict(zip(RUNS, done.stderr.split("END OF A RUN\n")[:-1], strict=True))
+    begun = Forked(fits, folder, [[*flags, *run] for run in RUNS.values()])
+    status, stderr = begun.wait(timeout=240), begun.stderr(timeout=60)
+    assert status == 0, stderr[-4000:]
+    return dict(zip(RUNS, stderr.split("END OF A RUN\n")[:-1], strict=True))
 
 
 @pytest.mark.parametrize(

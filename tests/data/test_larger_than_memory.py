@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-ROWS, USERS, ITEMS = 11_000_000, 50_000, 1_000
-SPARE = 64  # MiB that the process may take beyond what its libraries and a model take
+ROWS, USERS, ITEMS = 7_500_000, 35_000, 1_000
+SPARE = 45  # MiB that the process may take beyond what its libraries and a model take
 ARRAYS = ROWS * 16 / 2**20  # MiB of items and times alone
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +28,8 @@ few, many, items, encoder, cache, spare = sys.argv[1:]
 
 def run(interactions):
     reader = Tabular(interactions, items, memory_mb=8)
-    data = RecallDataModule(reader, "{title}", encoder, cache_dir=cache, batch_size=4, eval_batch_size=4)
+    data = RecallDataModule(reader, "{title}", encoder, cache_dir=cache, batch_size=4, eval_batch_size=4,
+                             max_history=20)
     model = RecallModule(EncoderConfig(encoder, frozen_layers=-1), TransformerTower(1, 2), ItemTower(),
                          prior=True, transitions=True)
     trainer = L.Trainer(

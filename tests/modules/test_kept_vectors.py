@@ -2,17 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import pytest
 import torch
+from forked import Forked
 
 from recall_lightning.data.tokens import tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.models.encoder import TextEncoder
+from recall_lightning.modules import encoding
+from recall_lightning.modules import kept_vectors as keeping
 from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.pretrained import load_model, load_tokenizer
@@ -94,38 +94,27 @@ def test_an_encoder_of_other_weights_or_pooling_has_another_digest(encoder, tiny
     assert weights_digest(encoder) != digest
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from recall_lightning.data.tokens import tokenize
-    from recall_lightning.models.encoder import TextEncoder
-    from recall_lightning.modules import encoding, kept_vectors as keeping
-    from recall_lightning.pretrained import load_model, load_tokenizer
-
-    folder, encoder, *texts = sys.argv[1:]
+def killed_in_its_third_batch(folder, encoder, texts):
     encoding.TOKENS_AT_ONCE["cpu"] = keeping.TOKENS_A_SHARD = 16  # two or three texts
     tokens = tokenize(texts, load_tokenizer(encoder), max_tokens=16)
     model = TextEncoder(load_model(encoder)).eval()
 
     class Dying:
         dim, batches = model.dim, 0
+
         def __call__(self, ids, mask=None):
             Dying.batches += 1
             if Dying.batches == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             return model(ids, mask)
 
-    keeping.kept_vectors(Dying, "one", tokens, Path(folder))
-"""
+    kept_vectors(Dying, "one", tokens, folder)
 
 
 def test_a_killed_run_goes_on_where_it_was(encoder, tokens_of, tiny_encoder, tmp_path):
     texts = [a + b + c for a in "abc" for b in "def" for c in "gh"]  # 18, all of 5 tokens: three a batch
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(tiny_encoder), *texts], check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120, capture_output=True,
-    )  # fmt: skip
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    begun = Forked(killed_in_its_third_batch, tmp_path, str(tiny_encoder), texts)
+    assert begun.wait(timeout=120) == -signal.SIGKILL, begun.stderr(timeout=60)
     counting = Counting(encoder)
     vectors = kept_vectors(lambda: counting, "one", tokens_of(texts), tmp_path)
     assert counting.texts == 18 - 2 * 3

@@ -4,14 +4,13 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from forked import Forked, program
 
 from recall_lightning.cli.main import main
 
@@ -19,18 +18,14 @@ from recall_lightning.cli.main import main
 @contextmanager
 def served(checkpoint, *flags):
     """A running service: its process and its address."""
-    command = [sys.executable, "-m", "recall_lightning", "serve", "--ckpt", str(checkpoint), "--port", "0", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = Forked(program, ["serve", "--ckpt", str(checkpoint), "--port", "0", *flags])
     try:
-        for line in process.stderr:
-            if found := re.search(r"serving at (http://127\.0\.0\.1:\d+),", line):
-                yield process, found[1]
-                break
-        else:
-            pytest.fail("it ended before it served")
+        while not (found := re.search(r"serving at (http://127\.0\.0\.1:\d+),", "".join(process.lines))):
+            assert process.alive, f"it ended before it served: {process.stderr(timeout=60)}"
+            time.sleep(0.01)
+        yield process, found[1]
     finally:
         process.kill()
-        process.wait()
 
 
 def post(address, body):
@@ -59,7 +54,7 @@ def test_a_request_that_is_being_answered_when_the_service_is_stopped_gets_its_a
         asking.join()
         assert len(answers[0]["users"][0]["items"]) == 2
         assert process.wait(timeout=60) == 0
-        assert "Traceback" not in process.stderr.read()
+        assert "Traceback" not in process.stderr(timeout=60)
 
 
 def refusal(capsys, *flags):
