@@ -2,10 +2,11 @@
 
     python scripts/new_items.py --config configs/amazon-office.yaml --ckpt CKPT --share 0.2
 
-A share of the catalogue, drawn by a seed, is taken for items without a training interaction: no residual, a new item's
-prior, nothing's successor. For each `model.new_boost` it prints the recall of the cases whose target is one of them, of
-the others, of both together, and how many of the ten places they take. Their texts were trained with, if the projection
-or the encoder was: truly new items fare worse (`data.splits.name: new_items` asks about such, and of nothing else).
+A share of the catalogue, drawn by a seed, is taken for items without a training interaction: no residual, a new
+item's prior, nothing's successor. For each `model.new_boost` it prints the recall of the cases whose target is one of
+them, of the others, of both together, and how many of the ten places they take. Their texts were trained with, if the
+projection, the encoder or words were: truly new items fare worse (`data.splits.name: new_items` asks about such, and
+of nothing else).
 """
 
 import argparse

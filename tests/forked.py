@@ -122,6 +122,9 @@ def _call(function, arguments, environment):
         if isinstance(ended.code, str):
             sys.stderr.write(f"{ended.code}\n")
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:
+        status = 130  # as a program that Ctrl-C ended in the middle
+        traceback.print_exc()
     except BaseException:
         traceback.print_exc()
     finally:

@@ -98,7 +98,8 @@ class Run:
         )  # fmt: skip
         torch.manual_seed(1)
         self.recall = RecallModule(
-            EncoderConfig(str(encoder)), TransformerTower(1, 2), ItemTower(16, residual=True, residual_dropout=0.2),
+            EncoderConfig(str(encoder)), TransformerTower(1, 2),
+            ItemTower(16, residual=True, residual_dropout=0.2, words=2),
             RecallLoss(regularizers=[L2(0.1)]), candidates=candidates, ks=[3],
             optimizer=OptimizerConfig(encoder_lr=1e-3, tower_lr=1e-2, weight_decay=0.5),
         )  # fmt: skip

@@ -14,6 +14,7 @@ from recall_lightning.data.interactions import Interactions
 from recall_lightning.data.tokens import tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
+from recall_lightning.modules.spelling import words_of
 
 
 class Transferred(Trained):
@@ -63,7 +64,7 @@ class Transferred(Trained):
         tokens = tokenize(data.catalogue.texts, own.tokenizer, max_tokens=own.max_text_tokens, cache_dir=data.cache_dir)
         texts = kept_vectors(lambda: model.encoder, weights_digest(model.encoder), tokens, data.cache_dir)
         with torch.no_grad():
-            self.items: Tensor = model.item_tower(texts, torch.full((len(texts),), -1))
+            self.items: Tensor = model.item_tower(texts, torch.full((len(texts),), -1), words_of(model, tokens))
         self.counts = torch.from_numpy(data.counts)
 
     @torch.no_grad()

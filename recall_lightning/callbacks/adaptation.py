@@ -74,9 +74,10 @@ def gradient_norms(module: MAMLRecallModule) -> dict[str, float]:
     Where the fast weights are the user tower's own, they are in `towers`, too.
     """
     model, fast = module.model, module.fast_weights
+    words = [] if model.words is None else [model.words.vectors]
     parts: dict[str, Iterable[nn.Parameter]] = {
         "encoder": model.encoder.parameters(),
-        "towers": [*model.item_tower.parameters(), *model.user_tower.parameters()],
+        "towers": [*model.item_tower.parameters(), *words, *model.user_tower.parameters()],
         "fast_weights": {*fast.parameters(), *fast.adapted.parameters()},
         "step_sizes": module.rates.parameters(),
     }

@@ -58,15 +58,15 @@ class ItemsWithPrior(nn.Module):
         """As of `ItemTower`."""
         return self.tower.drop(rows)
 
-    def forward(self, text_vectors: Tensor, rows: Tensor) -> Tensor:
+    def forward(self, text_vectors: Tensor, rows: Tensor, words: Tensor | None = None) -> Tensor:
         """As of `ItemTower`: `(items, dim)`."""
-        vectors = self.tower(text_vectors, rows)
+        vectors = self.tower(text_vectors, rows, words)
         known = torch.where((rows >= 0)[:, None], self.popularity[rows.clamp(min=0)], self.scale * self.new_popularity)
         return _with_popularity(vectors, known)
 
-    def of_texts(self, text_vectors: Tensor) -> Tensor:
+    def of_texts(self, text_vectors: Tensor, words: Tensor | None = None) -> Tensor:
         """As of `ItemTower`."""
-        vectors = self.tower.of_texts(text_vectors)
+        vectors = self.tower.of_texts(text_vectors, words)
         return _with_popularity(vectors, (self.scale * self.new_popularity).expand(len(vectors), -1))
 
 

@@ -12,6 +12,7 @@ from recall_lightning.models.packed import Lower
 from recall_lightning.models.prior import ItemsWithPrior, UsersWithPrior, similarity_alone
 from recall_lightning.models.transitions import Bonus, Neighbours, Transitions
 from recall_lightning.models.user_tower import UserTower
+from recall_lightning.models.words import Spelling, Words
 
 
 class RecallModel(nn.Module):
@@ -31,6 +32,7 @@ class RecallModel(nn.Module):
         transitions: `after` and `share` of `successors`, for a model with transitions; None without.
         neighbours: the same of `neighbours`.
         new_boost: what is added to the logits of new items where items are ranked.
+        spelling: of the training catalogue's texts, for an item tower with words.
     """
 
     rows: Tensor
@@ -47,6 +49,7 @@ class RecallModel(nn.Module):
         transitions: tuple[Tensor, Tensor] | None = None,
         neighbours: tuple[Tensor, Tensor] | None = None,
         new_boost: float = 0.0,
+        spelling: Spelling | None = None,
     ) -> None:
         super().__init__()
         n_items = len(counts)
@@ -54,6 +57,10 @@ class RecallModel(nn.Module):
         item_tower.shape(encoder.dim, n_items)
         dim = item_tower.dim or encoder.dim
         user_tower.shape(dim, max_history)
+        self.words: Words | None = None
+        if item_tower.words is not None:
+            assert spelling is not None
+            self.words = Words(spelling, counts, item_tower.words, encoder.model.config.vocab_size, dim)
         self.encoder = encoder
         self.item_tower: ItemTower | ItemsWithPrior = item_tower
         self.user_tower = user_tower
@@ -80,7 +87,8 @@ class RecallModel(nn.Module):
 
     def catalogue_vectors(self) -> Tensor:
         """`(items, dim)` float32: the training catalogue's item vectors, of the cached text vectors."""
-        vectors: Tensor = self.item_tower(self.cache.vectors, self.rows).float()
+        words = None if self.words is None else self.words()
+        vectors: Tensor = self.item_tower(self.cache.vectors, self.rows, words).float()
         return vectors
 
     def known_rows(self, rows: Tensor) -> Tensor:

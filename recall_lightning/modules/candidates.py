@@ -58,7 +58,9 @@ def step_items(
     places = torch.arange(len(items), device=items.device)
     place = torch.full((model.n_items,), -1, device=items.device).scatter(0, items, places)
     rows = model.item_tower.drop(model.rows[items])
-    return StepItems(model.item_tower(texts, rows), rows, items, place[batch.items], None if whole else own.log_q)
+    words = None if model.words is None else model.words(None if whole and batch.trainable is None else items)
+    vectors = model.item_tower(texts, rows, words)
+    return StepItems(vectors, rows, items, place[batch.items], None if whole else own.log_q)
 
 
 def _fresh(model: RecallModel, batch: TrainBatch) -> Tensor:

@@ -12,8 +12,11 @@ from recall_lightning.data.catalogue import Catalogue
 from recall_lightning.data.datamodule import RecallDataModule
 from recall_lightning.data.popularity import popularity_by_place
 from recall_lightning.data.successors import neighbours, successors
+from recall_lightning.data.tokens import Tokens, tokenize
 from recall_lightning.errors import InputError
 from recall_lightning.models.transitions import BESIDE, MOST, MOST_BESIDE, WINDOW
+from recall_lightning.models.words import Spelling
+from recall_lightning.modules.spelling import spelling_of
 from recall_lightning.pretrained import model_config, model_from_config, tokenizer_files, tokenizer_from_files
 
 
@@ -31,6 +34,7 @@ class Background:
         popularity: `(items + 1, windows)` float of `popularity_by_place`, None for a model without a prior.
         successors: `(items, width)` int64 and float of `successors`, None for a model without transitions.
         neighbours: the same of `neighbours`.
+        tokens: of the catalogue's texts, where they are at hand; no checkpoint carries them.
     """
 
     catalogue: Catalogue
@@ -42,6 +46,7 @@ class Background:
     popularity: Tensor | None = None
     successors: tuple[Tensor, Tensor] | None = None
     neighbours: tuple[Tensor, Tensor] | None = None
+    tokens: Tokens | None = None
 
     @classmethod
     def of(
@@ -60,8 +65,15 @@ class Background:
         popularity = torch.from_numpy(popularity_by_place(data.split.train, len(data.catalogue))) if prior else None
         return cls(
             data.catalogue, counts, data.tokenizer, data.max_text_tokens, data.max_history, data.history_tokens,
-            popularity, _successors(data) if transitions else None, _neighbours(data) if beside else None,
+            popularity, _successors(data) if transitions else None, _neighbours(data) if beside else None, data.tokens,
         )  # fmt: skip
+
+    def spelling(self) -> Spelling:
+        """Of the catalogue's texts."""
+        tokens = self.tokens
+        if tokens is None:
+            tokens = tokenize(self.catalogue.texts, self.tokenizer, max_tokens=self.max_text_tokens)
+        return spelling_of(tokens)
 
     def check(self, data: RecallDataModule, name: str, *, held_out: bool = True) -> None:
         """Refuse data that the model can't be judged by.

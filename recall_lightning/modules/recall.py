@@ -109,6 +109,10 @@ class RecallModule(RankingModule):
         for name, given in (("transitions", transitions), ("neighbours", neighbours)):
             if given and self._towers[1].reads_text:
                 raise InputError(f"model.{name} is true, but the user tower reads text: choose another tower, or false")
+        if self._towers[0].words is not None and self._towers[1].reads_text:
+            raise InputError(
+                "model.item_tower.init_args.words is given, but the user tower reads text: choose another, or null"
+            )
         self.init_from = init_from
         # in a tuple, so that it is no part of this module, and is let go once its weights are taken
         self._start = (None if init_from is None else RecallModule.load_from_checkpoint(init_from),)
@@ -186,6 +190,7 @@ class RecallModule(RankingModule):
         self.model = RecallModel(
             encoder, *self._towers, background.counts, background.max_history, background.popularity,
             float(self.loss.temperature), background.successors, background.neighbours, self.new_boost,
+            None if self._towers[0].words is None else background.spelling(),
         )  # fmt: skip
         if self.model.n_prior:
             self.loss.similarity = PlusPrior(self.loss.similarity, self.model.n_prior - 1)
@@ -265,7 +270,8 @@ class RecallModule(RankingModule):
         """The encoder's weights, and those of the towers and the loss."""
         config, encoder = self.optimizer_config, list(self.model.encoder.parameters())
         model = self.model
-        parts = [model.item_tower, model.user_tower, self.loss, *model.counted.values()]
+        words = [] if model.words is None else [model.words]
+        parts = [model.item_tower, *words, model.user_tower, self.loss, *model.counted.values()]
         towers = [parameter for part in parts for parameter in part.parameters()]
         return [
             ParameterGroup("encoder", config.encoder_lr, encoder), ParameterGroup("towers", config.tower_lr, towers)

@@ -73,10 +73,10 @@ def same_items(start: "RecallModule", data: RecallDataModule, name: str) -> bool
 
 
 def take_over(module: "RecallModule", start: "RecallModule", name: str, *, items: bool) -> None:
-    """Give a module that was built around `encoder_of` the weights of towers, prior, transitions and loss.
+    """Give a module that was built around `encoder_of` the weights of towers, words, prior, transitions and loss.
 
-    A bias by lag is cut to the module's longest history, or goes on with its last value. What the start doesn't have
-    (transitions, neighbours, residuals) stays new.
+    Of words those are taken that both know. A bias by lag is cut to the module's longest history, or goes on with its
+    last value. What the start doesn't have (words, transitions, neighbours, residuals) stays new.
 
     Args:
         module: changed in place.
@@ -85,13 +85,18 @@ def take_over(module: "RecallModule", start: "RecallModule", name: str, *, items
         items: whether weights that tell single items are taken, too.
 
     Raises:
-        InputError: if the towers are of other kinds or widths.
+        InputError: if the towers are of other kinds or widths, or the start has words and the module none.
     """
     if (module.model.n_prior > 0) != (start.model.n_prior > 0):
         raise InputError(f"{name}: set model.prior to {str(start.prior).lower()}, as it was trained")
     for part in ("item_tower", "user_tower"):
         own, given = getattr(module.model, part), getattr(start.model, part).state_dict()
         own.load_state_dict(_taken(own.state_dict(), given, f"{name}: model.{part}", items=items))
+    if start.model.words is not None:
+        if module.model.words is None:
+            least = start.hparams["item_tower"]["init_args"]["words"]
+            raise InputError(f"{name}: set model.item_tower.init_args.words to {least}, as it was trained")
+        module.model.words.take_over(start.model.words)
     for part, its in start.model.counted.items():
         if part in module.model.counted:
             module.model.counted[part].load_state_dict(its.state_dict())

@@ -18,6 +18,7 @@ from recall_lightning.errors import InputError
 from recall_lightning.modules.encoding import Encoder, encode_texts
 from recall_lightning.modules.kept_vectors import kept_vectors, weights_digest
 from recall_lightning.modules.recall import RecallModule
+from recall_lightning.modules.spelling import words_of
 from recall_lightning.retrieval.back_ends import BACK_ENDS
 
 Items = Catalogue | Mapping[str, str] | str | Path
@@ -117,14 +118,17 @@ class Pools:
         Returns:
             `(items, dim)` float.
         """
-        vectors: Tensor = self._model.item_tower(self._encoded(tokens), self._model.known_rows(in_training))
+        rows, words = self._model.known_rows(in_training), words_of(self._model, tokens)
+        vectors: Tensor = self._model.item_tower(self._encoded(tokens), rows, words)
         return vectors
 
     @torch.inference_mode()
     def of_text(self, text: str) -> Tensor:
         """`(1, dim)`: the vector of an item that has this text, encoded in float32, and that training never saw."""
-        encoded = encode_texts(self._model.encoder, self.tokens([text]), self._device)
-        vector: Tensor = self._model.item_tower(encoded, torch.tensor([-1], device=self._device))
+        tokens = self.tokens([text])
+        encoded = encode_texts(self._model.encoder, tokens, self._device)
+        new, words = torch.tensor([-1], device=self._device), words_of(self._model, tokens)
+        vector: Tensor = self._model.item_tower(encoded, new, words)
         return vector
 
     def _encoded(self, tokens: Tokens) -> Tensor:

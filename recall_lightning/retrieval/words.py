@@ -17,8 +17,9 @@ class Words:
     """Weighs the words of items' texts by gradient times input.
 
     A word piece's weight is `x . ds/dx`, x its embedding and s the similarity of user and item (a prior, transitions
-    and neighbours read no text); a word's is the sum over its pieces. Gradient times input (Denil et al., 2014;
-    Shrikumar et al., 2016) is the first term of a Taylor series: it tells which words count, not the score without one.
+    and neighbours read no text), with the same of its vector in `models.words` at the first place where a text has it;
+    a word's is the sum over its pieces. Gradient times input (Denil et al., 2014; Shrikumar et al., 2016) is the first
+    term of a Taylor series: it tells which words count, not the score without one.
 
     Args:
         recommender: whose scores are explained.
@@ -55,10 +56,15 @@ class Words:
             users, rows = users.clone(), rows.clone()
             ids, mask = batch.ids.to(rows.device), batch.mask.to(rows.device)
             pieces = model.encoder.model.get_input_embeddings()(ids).detach().requires_grad_()
-            texts = model.encoder.of_embeddings(pieces, mask)
-            items = model.item_tower(texts, model.known_rows(self._of.in_training(rows)))
-            (gradient,) = torch.autograd.grad(module.loss.similarity.pairs(users, items).sum(), pieces)
-        return (gradient * pieces).sum(-1).detach()
+            parts, words = [pieces], None
+            if model.words is not None:
+                parts.append(model.words.of_tokens(ids, mask).detach().requires_grad_())
+                words = parts[1].sum(1)
+            texts, known = model.encoder.of_embeddings(pieces, mask), model.known_rows(self._of.in_training(rows))
+            items = model.item_tower(texts, known, words)
+            gradients = torch.autograd.grad(module.loss.similarity.pairs(users, items).sum(), parts)
+        weights: Tensor = sum((slope * part).sum(-1) for slope, part in zip(gradients, parts, strict=True))
+        return weights.detach()
 
     def _of_words(self, row: int, weights: NDArray[np.float32]) -> list[tuple[str, float]]:
         word_of, words = self._spelling(row)

@@ -25,7 +25,7 @@ def other(typed, tiny_encoder, tmp_path):
     "more", [{}, {"prior": True}, {"transitions": True, "neighbours": True, "candidates": "catalogue"}]
 )
 def test_it_ranks_as_a_recommender_does_to_which_all_items_are_new(typed_data, other, tiny_encoder, fit_once, more):
-    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(residual=True), **more)
+    module = RecallModule(EncoderConfig(str(tiny_encoder)), MeanTower(), ItemTower(residual=True, words=1), **more)
     path = fit_once(module, typed_data)[1]
     transferred = Transferred(path)
     transferred.check(other)

@@ -84,8 +84,17 @@ def test_a_projection_to_more_dimensions_keeps_all_similarities():
     torch.testing.assert_close(projected @ projected.T, texts @ texts.T, atol=1e-5, rtol=1e-5)
 
 
+def test_words_are_added_to_the_projected_text_of_new_items_too():
+    tower, texts = shaped(dim=2, residual=True, words=3), torch.randn(4, TEXT_DIM)
+    words, rows = torch.randn(4, 2), torch.tensor([0, 1, -1, 2])
+    plain = shaped(dim=2, residual=True)
+    torch.testing.assert_close(tower(texts, rows, words), plain(texts, rows) + words)
+    torch.testing.assert_close(tower.of_texts(texts, words), plain.of_texts(texts) + words)
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"dim": 0}, r"dim is 0, but vectors need a width: give 1 or more, or null for the encoder's"),
+    ({"words": 0}, r"words is 0, but a piece is of items: give 1 or more, such as 3, or null"),
     ({"residual_dropout": 1.0}, r"residual_dropout is 1\.0: give a share from 0 up to, but below, 1"),
     ({"residual_dropout": -0.1}, r"residual_dropout is -0\.1: give a share"),
     ({"residual_dropout": math.nan}, r"residual_dropout is nan: give a share"),

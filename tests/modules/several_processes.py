@@ -70,7 +70,7 @@ def uneven(case, processes, encoder, folder):
     )  # fmt: skip
     module = RecallModule(
         EncoderConfig(str(encoder), dropout=0.0), TransformerTower(1, 2, dropout=0.0),
-        ItemTower(16, residual=True, residual_dropout=0.0), RecallLoss(temperature=0.1),
+        ItemTower(16, residual=True, residual_dropout=0.0, words=2), RecallLoss(temperature=0.1),
         candidates="catalogue" if n == 7 else "batch",
     )  # fmt: skip
     return module, data
@@ -100,7 +100,7 @@ def run(case, processes, movielens, encoder, folder):
     else:
         data = data_module(movielens, encoder, RecallDataModule, **settings)
         more = whole | {"prior": True, "transitions": True} if case == "catalogue" else {}
-        item_tower = ItemTower(16, residual=True, residual_dropout=0.0)
+        item_tower = ItemTower(16, residual=True, residual_dropout=0.0, words=2)
         module = RecallModule(
             config, TransformerTower(1, 2, dropout=0.0), item_tower, RecallLoss(temperature=0.1), **more
         )

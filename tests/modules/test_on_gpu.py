@@ -89,7 +89,10 @@ def assert_alike(on_cpu, on_gpu):
 def test_a_recall_model_learns_the_same(folder, tiny_encoder, settings, data):
     def run(accelerator):
         torch.manual_seed(0)
-        made = {"user_tower": STEADY, "item_tower": ItemTower(16, residual=True, residual_dropout=0.0)} | settings
+        made = {
+            "user_tower": STEADY,
+            "item_tower": ItemTower(16, residual=True, residual_dropout=0.0, words=2),
+        } | settings
         encoder = EncoderConfig(str(tiny_encoder), **({"dropout": 0.0} | made.pop("encoder", {})))
         return fitted(
             RecallModule(encoder, **made), data_of(RecallDataModule, folder, tiny_encoder, **data), folder, accelerator
@@ -125,8 +128,8 @@ def test_an_encoder_is_pretrained_there(folder, tiny_encoder, mlm, contrastive):
 
 def test_half_precision_trains_and_validates(folder, tiny_encoder):
     module = RecallModule(
-        EncoderConfig(str(tiny_encoder)), STEADY, ItemTower(16, residual=True), candidates="catalogue", prior=True,
-        transitions=True,
+        EncoderConfig(str(tiny_encoder)), STEADY, ItemTower(16, residual=True, words=2), candidates="catalogue",
+        prior=True, transitions=True,
     )  # fmt: skip
     data = data_of(RecallDataModule, folder, tiny_encoder)
     losses, _, _ = fitted(module, data, folder, "gpu", precision="bf16-mixed")
@@ -136,8 +139,8 @@ def test_half_precision_trains_and_validates(folder, tiny_encoder):
 def test_a_recommender_gives_the_same_there(folder, tiny_encoder):
     torch.manual_seed(0)
     module = RecallModule(
-        EncoderConfig(str(tiny_encoder)), STEADY, ItemTower(16, residual=True), candidates="catalogue", prior=True,
-        transitions=True,
+        EncoderConfig(str(tiny_encoder)), STEADY, ItemTower(16, residual=True, words=2), candidates="catalogue",
+        prior=True, transitions=True,
     )  # fmt: skip
     _, _, trainer = fitted(module, data_of(RecallDataModule, folder, tiny_encoder), folder, "gpu")
     trainer.save_checkpoint(folder / "model.ckpt")

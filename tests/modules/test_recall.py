@@ -267,6 +267,13 @@ def test_what_is_counted_needs_a_tower_that_reads_item_vectors(tiny_encoder, par
         module(tiny_encoder, **{part: True}, user_tower=TextTower())
 
 
+def test_words_need_a_tower_that_reads_item_vectors(tiny_encoder):
+    with pytest.raises(
+        InputError, match=r"^model\.item_tower\.init_args\.words is given, but the user tower reads text"
+    ):
+        module(tiny_encoder, user_tower=TextTower(), item_tower=ItemTower(words=2))
+
+
 def test_what_regularizers_look_at_is_not_how_popular_items_are(movielens, tiny_encoder, tmp_path):
     seen = []
 

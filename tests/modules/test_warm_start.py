@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from meta_runs import attached, data_module, trainer, weights
+from meta_runs import attached, data_module, maml, trainer, weights
 
 from recall_lightning import (
     InputError,
@@ -50,6 +50,34 @@ def test_on_other_data_it_leaves_behind_what_tells_the_old_items(typed, tiny_enc
     assert has["model.item_tower.residual"].equal(torch.zeros(5, 16))
     changed = {name for name in had if "cache" not in name and not had[name].equal(has[name])}
     assert changed == {"model.item_tower.residual"}
+
+
+def test_words_come_with_a_start_those_that_other_data_has_too(movielens, typed, tiny_encoder, tmp_path):
+    towers = {"user_tower": MeanTower(), "item_tower": ItemTower(16, words=2)}
+    run, first = trainer(tmp_path), RecallModule(EncoderConfig(str(tiny_encoder)), **towers)
+    run.fit(first, of_movielens(movielens, tiny_encoder))
+    run.save_checkpoint(tmp_path / "words.ckpt")
+    had = first.model.words
+    assert (had.vectors.abs().sum(1) > 0).all()
+    again = attached(
+        recall(tiny_encoder, tmp_path / "words.ckpt", **towers), of_movielens(movielens, tiny_encoder), tmp_path
+    )
+    assert again.model.words.vectors.equal(had.vectors)
+    meta = attached(
+        maml(tiny_encoder, init_from=str(tmp_path / "words.ckpt")), data_module(movielens, tiny_encoder), tmp_path
+    )
+    assert meta.model.words.vectors.equal(had.vectors)
+    plain = recall(tiny_encoder, tmp_path / "words.ckpt", user_tower=MeanTower(), item_tower=ItemTower(16))
+    with pytest.raises(
+        InputError, match=r"words\.ckpt .*: set model\.item_tower\.init_args\.words to 2, as it was trained"
+    ):
+        attached(plain, of_movielens(movielens, tiny_encoder), tmp_path)
+    other = attached(recall(tiny_encoder, tmp_path / "words.ckpt", **towers), of_typed(typed, tiny_encoder), tmp_path)
+    has = other.model.words
+    shared = {piece: row for row, piece in enumerate(has.known.tolist()) if piece in had.known}
+    assert 0 < len(shared) <= len(has.known) < len(had.known)
+    for piece, row in shared.items():
+        assert has.vectors[row].equal(had.vectors[had.known.tolist().index(piece)])
 
 
 @pytest.mark.parametrize("longest", [4, 25])

@@ -16,6 +16,7 @@ from recall_lightning import (
 from recall_lightning.data.tokens import tokenize
 from recall_lightning.modules.encoder_config import EncoderConfig
 from recall_lightning.modules.encoding import encode_texts
+from recall_lightning.modules.spelling import words_of
 from recall_lightning.retrieval.export.folder import export
 
 TEXTS = ["Alien (1979). Horror, Sci-Fi", "heat", "", "a text of far more letters than the tower reads " * 5]
@@ -56,7 +57,7 @@ def vectors_of(recommender, texts):
     model, background = recommender.module.model, recommender.background
     tokens = tokenize(texts, background.tokenizer, max_tokens=background.max_text_tokens)
     vectors = encode_texts(model.encoder, tokens, torch.device("cpu"))
-    return model.item_tower(vectors, torch.full((len(texts),), -1))
+    return model.item_tower(vectors, torch.full((len(texts),), -1), words_of(model, tokens))
 
 
 @torch.no_grad()

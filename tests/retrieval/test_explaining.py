@@ -13,6 +13,7 @@ from recall_lightning import (
     Dot,
     Euclidean,
     InputError,
+    ItemTower,
     MeanTower,
     Recommender,
     TransformerTower,
@@ -25,7 +26,7 @@ COUNTED = {"prior": True, "transitions": True, "neighbours": True, "new_boost": 
 MODELS = {
     "mean": (MeanTower(), {}),
     "mean of the last two": (MeanTower(last=2), COUNTED),
-    "attention": (AttentionTower(), COUNTED),
+    "attention": (AttentionTower(), COUNTED | {"item_tower": ItemTower(residual=True, words=1)}),
     "attention, dot": (AttentionTower(), {"similarity": Dot()}),
     "mean, Euclidean": (MeanTower(), {"similarity": Euclidean(), "transitions": True}),
     "transformer": (TransformerTower(1, 2), COUNTED),
@@ -152,11 +153,15 @@ def test_a_words_weight_is_the_gradient_times_its_pieces_embeddings(explained):
     pieces = model.encoder.model.get_input_embeddings()(spelt.ids).detach()
 
     @torch.inference_mode()
-    @torch.inference_mode()
     def score(scale):  # of the four letters of `Heat`, which stand behind [CLS]
         scaled = pieces.double().clone()
         scaled[:, 1:5] *= scale
-        item = model.item_tower(model.encoder.of_embeddings(scaled.float(), spelt.mask), at)
+        words = None
+        if model.words is not None:
+            parts = model.words.of_tokens(spelt.ids, spelt.mask)
+            parts[:, 1:5] *= scale
+            words = parts.sum(1)
+        item = model.item_tower(model.encoder.of_embeddings(scaled.float(), spelt.mask), at, words)
         return float(recommender.module.loss.similarity.pairs(user, item))
 
     slope = (score(1.01) - score(0.99)) / 0.02  # d s / d scale = sum over the pieces of x . ds/dx

@@ -55,7 +55,7 @@ def close(one, other):
 
 
 MODELS = {
-    "cosine": {"tower": TransformerTower(1, 2), "item_tower": ItemTower(16, residual=True), "prior": True},
+    "cosine": {"tower": TransformerTower(1, 2), "item_tower": ItemTower(16, residual=True, words=2), "prior": True},
     "euclidean": {"similarity": Euclidean(), "tower": AttentionTower(), "encoder_settings": {"pooling": "cls"}},
     "dot": {"similarity": Dot(), "tower": MeanTower(last=2), "prior": True},
     "text": {

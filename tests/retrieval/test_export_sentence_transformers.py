@@ -6,7 +6,7 @@ import pytest
 import torch
 from exports import TEXTS, exported, trained, vectors_of
 
-from recall_lightning import Cosine, Dot, Euclidean, ItemTower
+from recall_lightning import Cosine, Dot, Euclidean, InputError, ItemTower
 
 pytest.importorskip("sentence_transformers", reason="the extra `sentence-transformers` isn't installed")
 
@@ -42,6 +42,13 @@ def test_encode_gives_the_vectors_of_items_that_training_does_not_know(
     assert (model.max_seq_length, model.similarity_fn_name) == (40, type(similarity).__name__.lower())
     torch.testing.assert_close(vectors, expected(recommender, similarity), rtol=0, atol=1e-5)
     assert told == [f"sentence-transformers: {', '.join(modules)}; texts are cut at 40 tokens"]
+
+
+def test_a_model_with_words_is_refused_with_what_to_do(typed, tiny_encoder, tmp_path):
+    checkpoint = trained(typed, tiny_encoder, item_tower=ItemTower(16, words=2))
+    with pytest.raises(InputError, match=r"item tower has words, .* Leave the format out \(onnx holds them\)"):
+        exported(checkpoint, tmp_path / "out", "sentence-transformers")
+    assert not (tmp_path / "out").exists()
 
 
 def expected(recommender, similarity):

@@ -5,9 +5,11 @@ import csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from exports import trained
 
-from recall_lightning import InputError, Recommender
+from recall_lightning import InputError, ItemTower, Recommender
 from recall_lightning.models.top_k import RankedItems
+from recall_lightning.modules.encoding import encode_texts
 from recall_lightning.retrieval.recommendations import write
 
 ODD = 'no, "quotes"\nno 🍕'
@@ -33,6 +35,15 @@ def test_items_of_the_history_are_left_out_unless_asked_for(recommender):
     history = {"zoe": ["alien", "heat", "brazil"]}
     assert set(items_of(recommender.recommend(history, k=50), "zoe")) == {"fargo", "007"}
     assert len(items_of(recommender.recommend(history, k=50, include_known=True), "zoe")) == 5
+
+
+def test_with_words_items_of_the_training_have_the_vectors_that_it_ended_with(typed, tiny_encoder):
+    checkpoint = trained(typed, tiny_encoder, item_tower=ItemTower(16, residual=True, words=2), prior=True)
+    recommender = Recommender.from_checkpoint(checkpoint, device="cpu")
+    model = recommender.module.model
+    assert (model.words.vectors.abs().sum(1) > 0).all()
+    texts = encode_texts(model.encoder, recommender.tokens, torch.device("cpu"))
+    torch.testing.assert_close(recommender.vectors, model.item_tower(texts, model.rows, model.words()))
 
 
 def test_only_candidates_are_ranked(recommender):

@@ -24,6 +24,7 @@ class ItemGraph(nn.Module):
         super().__init__()
         module = recommender.module
         self.encoder, self.item_tower = merged_encoder(module.model.encoder), deepcopy(module.model.item_tower).cpu()
+        self.words = None if module.model.words is None else deepcopy(module.model.words).cpu()
         self.similarity = module.loss.similarity
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,9 @@ class ItemGraph(nn.Module):
         Returns:
             `(texts, dim)` float, the model's own; `(texts, width)` float, to rank by.
         """
-        items = self.item_tower.of_texts(self.encoder(input_ids, attention_mask > 0))
+        mask = attention_mask > 0
+        words = None if self.words is None else self.words.of_tokens(input_ids, mask).sum(1)
+        items = self.item_tower.of_texts(self.encoder(input_ids, mask), words)
         return items, items_to_rank(self.similarity, items)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from recall_lightning.errors import InputError
 from recall_lightning.models.encoder import TextEncoder
 from recall_lightning.models.item_tower import ItemTower
 from recall_lightning.modules.checkpoint import read_checkpoint
@@ -27,7 +28,15 @@ def write_sentence_transformer(recommender: Recommender, folder: Path, tell: Cal
         recommender: of a checkpoint, whose model is written.
         folder: an existing folder.
         tell: is told what was written.
+
+    Raises:
+        InputError: if the model has words, which none of the library's modules adds to a vector.
     """
+    if recommender.module.model.words is not None:
+        raise InputError(
+            "--format sentence-transformers: the model's item tower has words, which the library has no module for. "
+            "Leave the format out (onnx holds them), or train with model.item_tower.init_args.words: null"
+        )
     module, background = recommender.module, recommender.background
     encoder, similarity = merged_encoder(module.model.encoder), similarity_of_texts(module.loss.similarity)
     tower = module.model.item_tower
