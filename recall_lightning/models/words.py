@@ -120,7 +120,7 @@ class Words(nn.Module):
         if not len(self.vectors):
             return self.vectors.new_zeros(*ids.shape, self.dim)
         places = torch.where(mask, self.places[ids], -1)
-        ordered, order = places.sort(dim=1, stable=True)
+        ordered, order = places.sort(dim=1)
         first = torch.cat([ordered[:, :1] >= 0, ordered[:, 1:] > ordered[:, :-1]], 1).to(
             self.vectors.dtype
         )  # -1 is least

@@ -16,10 +16,10 @@ _TEXTS_AT_ONCE = 256
 class Words:
     """Weighs the words of items' texts by gradient times input.
 
-    A word piece's weight is `x . ds/dx`, x its embedding and s the similarity of user and item (a prior, transitions
-    and neighbours read no text), with the same of its vector in `models.words` at the first place where a text has it;
-    a word's is the sum over its pieces. Gradient times input (Denil et al., 2014; Shrikumar et al., 2016) is the first
-    term of a Taylor series: it tells which words count, not the score without one.
+    A word piece's weight is `x . ds/dx`, x its embedding and s the similarity of user and item (a prior,
+    transitions and neighbours read no text), with the same of its vector in `models.words`, once a text; a word's
+    is the sum over its pieces. Gradient times input (Denil et al., 2014; Shrikumar et al., 2016) is the first term
+    of a Taylor series: it tells which words count, not the score without one.
 
     Args:
         recommender: whose scores are explained.
