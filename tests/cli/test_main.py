@@ -221,12 +221,23 @@ def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_th
         "amazon-office",
         "movielens-1m",
         "movielens-1m-plots",
+        "words",
     ]
     made = printed(capsys, CONFIGS / f"{name}.yaml", folder / f"{name}.yaml")
     assert made["data"]["splits"]["name"] == "new_items"
     assert made["model"]["encoder"]["frozen_layers"] == 4
     items = made["model"]["item_tower"]["init_args"]
     assert (items["dim"], items["residual"], items["residual_dropout"]) == (128, True, residual_dropout)
+
+
+def test_the_config_of_words_goes_over_every_config_of_data_and_changes_nothing_else_of_its_items(capsys):
+    for name in DATA_CONFIGS:
+        base, made = (
+            printed(capsys, CONFIGS / f"{name}.yaml", *over) for over in ([], [CONFIGS / "new-items" / "words.yaml"])
+        )
+        assert made["data"]["splits"]["name"] == "new_items"
+        assert made["model"]["encoder"] == base["model"]["encoder"]
+        assert made["model"]["item_tower"]["init_args"] == base["model"]["item_tower"]["init_args"] | {"words": 3}
 
 
 def test_the_config_of_new_films_with_plots_reads_all_that_is_told_of_a_film(capsys, tmp_path):
