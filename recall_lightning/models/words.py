@@ -121,9 +121,8 @@ class Words(nn.Module):
             return self.vectors.new_zeros(*ids.shape, self.dim)
         places = torch.where(mask, self.places[ids], -1)
         ordered, order = places.sort(dim=1)
-        first = torch.cat([ordered[:, :1] >= 0, ordered[:, 1:] > ordered[:, :-1]], 1).to(
-            self.vectors.dtype
-        )  # -1 is least
+        # the first of its kind, of which -1 is the least
+        first = torch.cat([ordered[:, :1] >= 0, ordered[:, 1:] > ordered[:, :-1]], 1).to(self.vectors.dtype)
         counted = torch.zeros_like(first).scatter(1, order, first)
         shares = counted / counted.sum(1, keepdim=True).clamp(min=1).sqrt()
         return self.vectors[places.clamp(min=0)] * shares[..., None]

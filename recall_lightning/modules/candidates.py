@@ -58,6 +58,7 @@ def step_items(
     places = torch.arange(len(items), device=items.device)
     place = torch.full((model.n_items,), -1, device=items.device).scatter(0, items, places)
     rows = model.item_tower.drop(model.rows[items])
+    # of the candidates alone: what held-out items are called is in no sum, not even as a zero
     words = None if model.words is None else model.words(None if whole and batch.trainable is None else items)
     vectors = model.item_tower(texts, rows, words)
     return StepItems(vectors, rows, items, place[batch.items], None if whole else own.log_q)

@@ -10,7 +10,7 @@ from recall_lightning.models.words import Spelling
 
 
 def spelling_of(tokens: Tokens) -> Spelling:
-    """Which pieces of words texts have; a special token that a text spells out is none."""
+    """Which pieces of words texts have; a token of the frame that a text spells out is none."""
     frame, n_texts, pieces = tokens.frame, len(tokens.offsets) - 1, tokens.values.astype(np.int64)
     texts = np.repeat(np.arange(n_texts), np.diff(tokens.offsets))
     plain = ~np.isin(pieces, [*frame.prefix, *frame.suffix, frame.pad_id])

@@ -213,7 +213,7 @@ def test_the_config_of_newcomers_trains_on_what_they_take_and_asks_about_them(ca
 
 
 @pytest.mark.parametrize(("name", "residual_dropout"), [("amazon-office", 0.5), ("movielens-1m", 0.3)])
-def test_every_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_that_it_is_over(
+def test_a_data_sets_config_of_new_items_trains_a_part_of_the_encoder_of_the_config_that_it_is_over(
     capsys, name, residual_dropout
 ):
     folder = CONFIGS / "new-items"

@@ -82,7 +82,10 @@ def assert_alike(on_cpu, on_gpu):
         ({"candidates": "batch", "encoder": {"texts_at_once": 4}}, {}),
         ({"candidates": "batch", "encoder": {"compile": True}}, {}),
         ({"candidates": "catalogue"}, {"splits": Splits("new_items", share=0.2)}),
-        ({"candidates": "batch", "user_tower": TextTower()}, {"history_tokens": 32}),
+        (
+            {"candidates": "batch", "user_tower": TextTower(), "item_tower": ItemTower(16, residual_dropout=0.0)},
+            {"history_tokens": 32},
+        ),
         ({"candidates": "catalogue"}, {"num_workers": 1}),
     ],
 )
